@@ -1,0 +1,3 @@
+//! A native client for PostgreSQL's physical replication protocol.
+
+pub mod types;

@@ -1,0 +1,3 @@
+//! Picks the personality; nothing else.
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! The words of the field as types: positions, timelines, segments, versions, secrets.
+//!
+//! Everything here is a small value with a private field: a value that exists is a valid one, and
+//! `Display` prints what PostgreSQL prints. Nothing here does I/O.
+
+mod lsn;
+mod password;
+mod segment;
+mod server_version;
+mod system_id;
+mod timeline_id;
+
+pub use lsn::{Lsn, ParseLsnError};
+pub use password::Password;
+pub use segment::{InvalidSegmentSize, ParseWalFileNameError, SegmentNumber, SegmentSize, WalFileName};
+pub use server_version::ServerVersion;
+pub use system_id::{ParseSystemIdError, SystemId};
+pub use timeline_id::{InvalidTimelineId, TimelineId};
