@@ -4,6 +4,7 @@
 //! `Display` prints what PostgreSQL prints. Nothing here does I/O.
 
 mod lsn;
+mod os_error;
 mod password;
 mod segment;
 mod server_version;
@@ -11,6 +12,7 @@ mod system_id;
 mod timeline_id;
 
 pub use lsn::{Lsn, ParseLsnError};
+pub use os_error::OsError;
 pub use password::Password;
 pub use segment::{InvalidSegmentSize, ParseWalFileNameError, SegmentNumber, SegmentSize, WalFileName};
 pub use server_version::ServerVersion;

@@ -1,0 +1,23 @@
+//! The replication protocol as data: commands as text, payloads and results as typed values.
+//!
+//! What comes in is bytes that were framed elsewhere; what goes out is values and command texts.
+//! Nothing here does I/O, reads a clock, or allocates by a length that the peer claims.
+//! The grammar is that of "Streaming Replication Protocol" in the PostgreSQL manual.
+
+mod archive_message;
+mod command;
+mod result_set;
+mod version;
+mod wal_message;
+
+pub use archive_message::{ArchiveMessage, ArchiveMessageError, ArchiveName};
+pub use command::{
+    BaseBackup, Checkpoint, CreateSlot, ManifestRequest, PhysicalStart, identify_system, show,
+    timeline_history,
+};
+pub use result_set::{
+    EndPoint, NextTimeline, ResultSet, ResultSetError, StartPoint, SystemIdentity, Tablespace,
+    TimelineHistoryFile,
+};
+pub use version::{ServerFeatures, UnsupportedServer};
+pub use wal_message::{StandbyStatus, WalMessage, WalMessageError};

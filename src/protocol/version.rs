@@ -1,0 +1,48 @@
+//! What differs between servers, in one table.
+
+use crate::types::ServerVersion;
+
+/// What a server of some version understands and sends (section 9.1 of the backup behaviours).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about one version")]
+pub struct ServerFeatures {
+    /// `SHOW data_directory_mode`, and with it group access.
+    pub data_directory_mode: bool,
+    /// Backup manifests.
+    pub manifest: bool,
+    /// Replication commands take a list of options in parentheses, and a base backup is one tagged
+    /// stream instead of one COPY for each tablespace.
+    pub option_lists: bool,
+    /// `READ_REPLICATION_SLOT`.
+    pub read_replication_slot: bool,
+    /// WAL summaries and with them `pg_wal/summaries` and incremental backups.
+    pub wal_summaries: bool,
+}
+
+/// A server that this client cannot take a backup from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("incompatible server version {0}")]
+pub struct UnsupportedServer(pub ServerVersion);
+
+impl ServerFeatures {
+    /// The features of a server of that version.
+    pub fn of(version: &ServerVersion) -> Self {
+        let major = version.major();
+        Self {
+            data_directory_mode: major >= 11,
+            manifest: major >= 13,
+            option_lists: major >= 15,
+            read_replication_slot: major >= 15,
+            wal_summaries: major >= 17,
+        }
+    }
+
+    /// Checks that a base backup can be taken from a server of that version (BB-052).
+    pub fn for_base_backup(version: &ServerVersion) -> Result<Self, UnsupportedServer> {
+        const OLDEST_WITH_ONE_ARCHIVE_STREAM: u32 = 15;
+        if version.major() < OLDEST_WITH_ONE_ARCHIVE_STREAM {
+            return Err(UnsupportedServer(version.clone()));
+        }
+        Ok(Self::of(version))
+    }
+}
