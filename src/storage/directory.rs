@@ -1,0 +1,171 @@
+//! Open directories, in which everything is named by one component.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::durable::{SyncPolicy, sync_directory};
+use super::error::StorageError;
+use crate::types::OsError;
+
+/// Who may read what is created (BB-256).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The owner alone: files 0600, directories 0700.
+    #[default]
+    Owner,
+    /// The owner, and the group for reading: files 0640, directories 0750.
+    Group,
+}
+
+impl Access {
+    /// The permission bits of a file.
+    pub const fn file_mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o640,
+        }
+    }
+
+    /// The permission bits of a directory.
+    pub const fn directory_mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o700,
+            Self::Group => 0o750,
+        }
+    }
+}
+
+/// A directory held open, so that what happens to its path cannot redirect what is done in it.
+///
+/// The path serves messages only.
+#[derive(Debug)]
+pub struct Directory {
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens an existing directory by its path.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Arc<Self>, StorageError> {
+        let path = path.into();
+        Self::open_at(CWD, &path.clone(), path)
+    }
+
+    /// Creates the directory `name` in this one, or takes the one that exists, and opens it. A
+    /// symbolic link to a directory is followed, because the write-ahead log may live elsewhere.
+    ///
+    /// A directory that was created has exactly the permissions of `access`, whatever the umask, and
+    /// is durable in this one; one that existed is left as it is.
+    pub fn subdirectory(
+        &self,
+        name: &str,
+        access: Access,
+        policy: SyncPolicy,
+    ) -> Result<Arc<Self>, StorageError> {
+        let path = self.path.join(name);
+        let mode = Mode::from_raw_mode(access.directory_mode() as RawMode);
+        let created = match rustix::fs::mkdirat(&self.handle, name, mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(StorageError::CreateDirectory { path, source: os_error(errno) }),
+        };
+        let directory = Self::open_at(self.handle.as_fd(), Path::new(name), path)?;
+        if created {
+            rustix::fs::fchmod(&directory.handle, mode).map_err(|errno| StorageError::SetPermissions {
+                path: directory.path.clone(),
+                source: os_error(errno),
+            })?;
+            sync_directory(&directory, policy)?;
+            sync_directory(self, policy)?;
+        }
+        Ok(directory)
+    }
+
+    fn open_at(parent: BorrowedFd<'_>, name: &Path, path: PathBuf) -> Result<Arc<Self>, StorageError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match retry_on_intr(|| rustix::fs::openat(parent, name, flags, Mode::empty())) {
+            Ok(handle) => Ok(Arc::new(Self { handle, path })),
+            Err(errno) => Err(StorageError::OpenDirectory { path, source: os_error(errno) }),
+        }
+    }
+
+    /// Whether there is anything called `name` in it.
+    pub fn contains(&self, name: &str) -> Result<bool, StorageError> {
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(StorageError::Stat { path: self.path.join(name), source: os_error(errno) }),
+        }
+    }
+
+    /// The path it was opened by, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+pub(super) fn os_error(errno: Errno) -> OsError {
+    OsError(errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn bb_256_a_new_directory_has_the_permissions_of_its_access() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        for (name, access, expected) in [("o", Access::Owner, 0o700), ("g", Access::Group, 0o750)] {
+            let made = directory.subdirectory(name, access, SyncPolicy::Durable).unwrap();
+            assert_eq!(made.path(), root.path().join(name));
+            assert_eq!(mode(made.path()), expected);
+        }
+    }
+
+    #[test]
+    fn bb_180_an_existing_directory_or_a_link_to_one_is_taken_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join("pg_wal")).unwrap();
+        let before = mode(elsewhere.path());
+        let directory = Directory::open(root.path()).unwrap();
+        let pg_wal = directory.subdirectory("pg_wal", Access::Group, SyncPolicy::Never).unwrap();
+        pg_wal.subdirectory("archive_status", Access::Group, SyncPolicy::Never).unwrap();
+        assert_eq!(mode(elsewhere.path()), before);
+        assert!(elsewhere.path().join("archive_status").is_dir());
+        assert!(pg_wal.contains("archive_status").unwrap());
+        assert!(!pg_wal.contains("summaries").unwrap());
+    }
+
+    #[test]
+    fn errors_name_the_operation_and_the_path() {
+        let root = tempfile::tempdir().unwrap();
+        let missing = root.path().join("none");
+        let error = Directory::open(&missing).unwrap_err();
+        assert_eq!(error.to_string(), format!("could not open directory \"{}\"", missing.display()));
+        assert_eq!(error.source().unwrap().to_string(), "No such file or directory");
+
+        std::fs::write(root.path().join("file"), "").unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        let error = directory.subdirectory("file", Access::Owner, SyncPolicy::Never).unwrap_err();
+        assert_eq!(error.source().unwrap().to_string(), "Not a directory");
+    }
+}

@@ -1,0 +1,345 @@
+//! Files whose bytes survive: created, written, synced, renamed; the only maker of [`Durable`].
+//!
+//! What comes in is bytes and what they stand for; what goes out is a proof that they are on disk,
+//! name and all. A value becomes `Durable` only after the file's data *and* the directory entry that
+//! leads to it were synced, and never after anything about the file has failed.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Advice, AtFlags, FallocateFlags, Mode, OFlags, RawMode};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::directory::{Access, Directory, os_error};
+use super::error::StorageError;
+use crate::types::Lsn;
+
+/// Whether the user wants files to survive a power failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Everything is synced before it counts as durable.
+    #[default]
+    Durable,
+    /// Nothing is synced, and what was written counts as durable: the user took the promise back
+    /// (`--no-sync`).
+    Never,
+}
+
+/// Something that a power failure cannot take away, as far as the [`SyncPolicy`] promises.
+///
+/// It cannot be made elsewhere, so that whoever holds one need not ask who synced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Durable<T>(T);
+
+impl<T: Copy> Durable<T> {
+    /// What is durable.
+    pub const fn value(self) -> T {
+        self.0
+    }
+}
+
+impl Durable<Lsn> {
+    /// The position at which receiving starts. Nothing before it was asked for, so nothing before it
+    /// can be lost.
+    pub const fn nothing_before(start: Lsn) -> Self {
+        Self(start)
+    }
+}
+
+/// A file that this program creates and writes from its beginning.
+///
+/// Once a write or sync has failed, no later sync of it succeeds.
+#[derive(Debug)]
+pub struct OutputFile {
+    handle: OwnedFd,
+    path: PathBuf,
+    directory: Arc<Directory>,
+    /// The bytes written so far.
+    length: u64,
+    /// The bytes whose way to the disk has begun; at most `length`.
+    writeback: u64,
+    entry_synced: bool,
+    failed: bool,
+}
+
+impl OutputFile {
+    /// How much is written before its way to the disk begins.
+    const WRITEBACK: u64 = 1 << 20;
+
+    /// Creates `name` in the directory, where nothing of that name may be.
+    pub fn create_new(directory: &Arc<Directory>, name: &str, access: Access) -> Result<Self, StorageError> {
+        Self::open(directory, name, OFlags::EXCL, access)
+    }
+
+    /// Creates `name` in the directory, or empties the file of that name. A symbolic link is refused.
+    pub fn create_or_empty(
+        directory: &Arc<Directory>,
+        name: &str,
+        access: Access,
+    ) -> Result<Self, StorageError> {
+        Self::open(directory, name, OFlags::TRUNC | OFlags::NOFOLLOW, access)
+    }
+
+    fn open(
+        directory: &Arc<Directory>,
+        name: &str,
+        how: OFlags,
+        access: Access,
+    ) -> Result<Self, StorageError> {
+        let path = directory.path().join(name);
+        let mode = Mode::from_raw_mode(access.file_mode() as RawMode);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | how;
+        let handle = match retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode)) {
+            Ok(handle) => handle,
+            Err(errno) => return Err(StorageError::CreateFile { path, source: os_error(errno) }),
+        };
+        // The umask may have taken bits away.
+        if let Err(errno) = rustix::fs::fchmod(&handle, mode) {
+            return Err(StorageError::SetPermissions { path, source: os_error(errno) });
+        }
+        let directory = Arc::clone(directory);
+        Ok(Self { handle, path, directory, length: 0, writeback: 0, entry_synced: false, failed: false })
+    }
+
+    /// Makes the file `length` bytes long, zeros where nothing was written, and takes the space for
+    /// them from the disk where the file system can do that without writing.
+    pub fn allocate(&mut self, length: u64) -> Result<(), StorageError> {
+        let taken = retry_on_intr(|| rustix::fs::fallocate(&self.handle, FallocateFlags::empty(), 0, length));
+        let done = match taken {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                retry_on_intr(|| rustix::fs::ftruncate(&self.handle, length))
+            }
+            other => other,
+        };
+        done.map_err(|errno| self.write_failed(errno))
+    }
+
+    /// Writes all of `data` after what was written before.
+    pub fn append(&mut self, mut data: &[u8]) -> Result<(), StorageError> {
+        while !data.is_empty() {
+            match retry_on_intr(|| rustix::io::write(&self.handle, data)) {
+                Ok(0) => return Err(self.write_failed(Errno::NOSPC)),
+                Ok(written) => {
+                    data = &data[written..];
+                    self.length += written as u64;
+                }
+                Err(errno) => return Err(self.write_failed(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the disk begin with what was written, a megabyte or more at a time, so that a sync that
+    /// follows has less to wait for. Promises nothing and waits for nothing.
+    pub fn begin_writeback(&mut self, policy: SyncPolicy) {
+        let begun = self.length - self.writeback;
+        if policy == SyncPolicy::Never || begun < Self::WRITEBACK {
+            return;
+        }
+        let length = std::num::NonZeroU64::new(begun);
+        // Pages that are dirty are not dropped by this, but written; it is no loss if it fails.
+        let _ = rustix::fs::fadvise(&self.handle, self.writeback, length, Advice::DontNeed);
+        self.writeback = self.length;
+    }
+
+    /// Syncs the file's bytes and its name, and then calls `reached` durable: what the caller has
+    /// written up to now.
+    pub fn sync<T>(&mut self, policy: SyncPolicy, reached: T) -> Result<Durable<T>, StorageError> {
+        if self.failed {
+            return Err(self.sync_failed(Errno::IO));
+        }
+        if policy == SyncPolicy::Durable {
+            retry_on_intr(|| rustix::fs::fdatasync(&self.handle)).map_err(|errno| self.sync_failed(errno))?;
+            if !self.entry_synced {
+                sync_directory(&self.directory, policy).inspect_err(|_| self.failed = true)?;
+                self.entry_synced = true;
+            }
+        }
+        Ok(Durable(reached))
+    }
+
+    /// The bytes written so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn write_failed(&mut self, errno: Errno) -> StorageError {
+        self.failed = true;
+        StorageError::WriteFile { path: self.path.clone(), source: os_error(errno) }
+    }
+
+    fn sync_failed(&mut self, errno: Errno) -> StorageError {
+        self.failed = true;
+        StorageError::Sync { path: self.path.clone(), source: os_error(errno) }
+    }
+}
+
+/// Gives `name` the content, so that at every instant there is either what was there before or all
+/// of the new content, also after a power failure.
+///
+/// The content is prepared as `name` with `.tmp` after it, which is gone afterwards.
+pub fn replace_durably(
+    directory: &Arc<Directory>,
+    name: &str,
+    content: &[u8],
+    access: Access,
+    policy: SyncPolicy,
+) -> Result<(), StorageError> {
+    let temporary = format!("{name}.tmp");
+    let replaced = write_durably(directory, &temporary, content, access, policy)
+        .and_then(|_| rename(directory, &temporary, name));
+    if replaced.is_err() {
+        // The failure that is reported matters more than one to tidy up.
+        let _ = rustix::fs::unlinkat(directory, &temporary, AtFlags::empty());
+    }
+    replaced?;
+    sync_directory(directory, policy)
+}
+
+fn write_durably(
+    directory: &Arc<Directory>,
+    name: &str,
+    content: &[u8],
+    access: Access,
+    policy: SyncPolicy,
+) -> Result<Durable<()>, StorageError> {
+    let mut file = OutputFile::create_or_empty(directory, name, access)?;
+    file.append(content)?;
+    file.sync(policy, ())
+}
+
+fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageError> {
+    rustix::fs::renameat(directory, from, directory, to).map_err(|errno| StorageError::Rename {
+        from: directory.path().join(from),
+        to: directory.path().join(to),
+        source: os_error(errno),
+    })
+}
+
+/// Makes the names in the directory durable, unless nothing is to be synced.
+pub fn sync_directory(directory: &Directory, policy: SyncPolicy) -> Result<(), StorageError> {
+    if policy == SyncPolicy::Never {
+        return Ok(());
+    }
+    match retry_on_intr(|| rustix::fs::fsync(directory)) {
+        // File systems that cannot sync a directory say so in one of these ways.
+        Ok(()) | Err(Errno::BADF | Errno::INVAL) => Ok(()),
+        Err(errno) => Err(StorageError::Sync { path: directory.path().to_owned(), source: os_error(errno) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    fn fixture() -> (tempfile::TempDir, Arc<Directory>) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        (root, directory)
+    }
+
+    /// A file that is really something else.
+    fn file_over(special: &str) -> OutputFile {
+        let handle = rustix::fs::openat(CWD, special, OFlags::RDWR, Mode::empty()).unwrap();
+        OutputFile {
+            handle,
+            path: special.into(),
+            directory: Directory::open("/").unwrap(),
+            length: 0,
+            writeback: 0,
+            entry_synced: true,
+            failed: false,
+        }
+    }
+
+    #[test]
+    fn bb_197_an_allocated_file_is_all_there_and_zero_after_what_was_written() {
+        let (root, directory) = fixture();
+        let mut file = OutputFile::create_new(&directory, "f", Access::Group).unwrap();
+        file.allocate(3 << 20).unwrap();
+        for _ in 0..2 {
+            file.append(&vec![7; 600_000]).unwrap();
+            file.begin_writeback(SyncPolicy::Durable);
+        }
+        assert_eq!(file.sync(SyncPolicy::Durable, 5).unwrap().value(), 5);
+        assert_eq!(file.length(), 1_200_000);
+        let content = std::fs::read(root.path().join("f")).unwrap();
+        assert_eq!(content.len(), 3 << 20);
+        assert!(content[..1_200_000].iter().all(|&byte| byte == 7));
+        assert!(content[1_200_000..].iter().all(|&byte| byte == 0));
+        let mode = root.path().join("f").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o640);
+    }
+
+    #[test]
+    fn neither_a_file_nor_a_link_in_the_way_is_written_to() {
+        let (root, directory) = fixture();
+        std::fs::write(root.path().join("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink("precious", root.path().join("link")).unwrap();
+        for name in ["precious", "link"] {
+            let error = OutputFile::create_new(&directory, name, Access::Owner).unwrap_err();
+            assert_eq!(error.source().unwrap().to_string(), "File exists");
+        }
+        let error = OutputFile::create_or_empty(&directory, "link", Access::Owner).unwrap_err();
+        let path = root.path().join("link");
+        assert_eq!(error.to_string(), format!("could not create file \"{}\"", path.display()));
+        assert_eq!(std::fs::read_to_string(root.path().join("precious")).unwrap(), "precious");
+    }
+
+    #[test]
+    fn rw_154_a_full_disk_is_named_and_nothing_of_the_file_is_durable_any_more() {
+        let mut file = file_over("/dev/full");
+        let error = file.append(b"wal").unwrap_err();
+        assert_eq!(error.to_string(), "could not write to file \"/dev/full\"");
+        assert_eq!(error.source().unwrap().to_string(), "No space left on device");
+        assert!(error.is_retryable());
+        assert!(matches!(file.sync(SyncPolicy::Durable, ()), Err(StorageError::Sync { .. })));
+        assert!(matches!(file.sync(SyncPolicy::Never, ()), Err(StorageError::Sync { .. })));
+    }
+
+    #[test]
+    fn rw_159_a_failed_sync_is_final_even_if_the_next_would_work() {
+        let (_root, directory) = fixture();
+        let good = OutputFile::create_new(&directory, "good", Access::Owner).unwrap();
+        let mut file = file_over("/dev/full");
+        let error = file.sync(SyncPolicy::Durable, ()).unwrap_err();
+        assert_eq!(error.to_string(), "could not fsync file \"/dev/full\"");
+        assert_eq!(error.source().unwrap().to_string(), "Invalid argument");
+        assert!(!error.is_retryable());
+        file.handle = good.handle;
+        assert!(matches!(file.sync(SyncPolicy::Durable, ()), Err(StorageError::Sync { .. })));
+    }
+
+    #[test]
+    fn rw_174_replacing_leaves_the_new_content_and_nothing_else() {
+        let (root, directory) = fixture();
+        std::fs::write(root.path().join("h.tmp"), "left over, and longer than what comes").unwrap();
+        for content in ["first", "second"] {
+            replace_durably(&directory, "h", content.as_bytes(), Access::Owner, SyncPolicy::Durable).unwrap();
+            assert_eq!(std::fs::read_to_string(root.path().join("h")).unwrap(), content);
+            assert!(!directory.contains("h.tmp").unwrap());
+        }
+    }
+
+    #[test]
+    fn rw_167_a_failed_rename_is_reported_and_tidied_up() {
+        let (root, directory) = fixture();
+        std::fs::create_dir(root.path().join("h")).unwrap();
+        let error = replace_durably(&directory, "h", b"x", Access::Owner, SyncPolicy::Never).unwrap_err();
+        let (from, to) = (root.path().join("h.tmp"), root.path().join("h"));
+        let expected = format!("could not rename file \"{}\" to \"{}\"", from.display(), to.display());
+        assert_eq!(error.to_string(), expected);
+        assert!(!directory.contains("h.tmp").unwrap());
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong with files and directories, in the words of PostgreSQL's programs.
+
+use std::path::PathBuf;
+
+use crate::types::OsError;
+
+/// A failed operation on a file or directory. The message names the operation and the path; the
+/// reason is the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// A file could not be created, or opened for writing.
+    #[error("could not create file \"{}\"", .path.display())]
+    CreateFile {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// Bytes, or the space for them, could not be put into a file.
+    #[error("could not write to file \"{}\"", .path.display())]
+    WriteFile {
+        /// The file.
+        path: PathBuf,
+        /// The reason; a write that took nothing counts as a full disk (BB-138).
+        source: OsError,
+    },
+    /// A file or directory could not be synced. What was written since the last good sync is lost
+    /// for good: a later sync that seems to work proves nothing (I-11).
+    #[error("could not fsync file \"{}\"", .path.display())]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// A file could not get its final name.
+    #[error("could not rename file \"{}\" to \"{}\"", .from.display(), .to.display())]
+    Rename {
+        /// The name it has.
+        from: PathBuf,
+        /// The name it should get.
+        to: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// A directory could not be created.
+    #[error("could not create directory \"{}\"", .path.display())]
+    CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// A directory could not be opened.
+    #[error("could not open directory \"{}\"", .path.display())]
+    OpenDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// Whether a file exists could not be found out.
+    #[error("could not stat file \"{}\"", .path.display())]
+    Stat {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// The permissions of a file or directory could not be set.
+    #[error("could not set permissions on \"{}\"", .path.display())]
+    SetPermissions {
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+}
+
+impl StorageError {
+    /// Whether the same may succeed later without anybody looking after it: yes where space or
+    /// permissions were missing, never after a failed sync.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Sync { .. })
+    }
+}

@@ -1,0 +1,10 @@
+//! The write-ahead log as data: runs of bytes, segments, timelines.
+//!
+//! What comes in is bytes with their positions, or the content of a timeline history file; what goes
+//! out is pieces that lie within one segment, or typed entries. Nothing here does I/O.
+
+mod segment_cutter;
+mod timeline_history;
+
+pub use segment_cutter::{Cut, Cuts, DiscontinuityError, SegmentCutter};
+pub use timeline_history::{HistoryEntry, TimelineHistory, TimelineHistoryError};
