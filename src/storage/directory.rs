@@ -1,5 +1,6 @@
 //! Open directories, in which everything is named by one component.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,8 +86,60 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Creates the directory `name` in this one with exactly these permission bits and opens it. One that
+    /// exists is an error unless `may_exist`, and gets the bits all the same; a symbolic link is none.
+    pub fn create_directory(
+        &self,
+        name: &OsStr,
+        mode: u32,
+        may_exist: bool,
+    ) -> Result<Arc<Self>, StorageError> {
+        match rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(mode)) {
+            Err(Errno::EXIST) if may_exist => {}
+            Err(errno) => {
+                let path = self.path.join(name);
+                return Err(StorageError::CreateDirectory { path, source: os_error(errno) });
+            }
+            Ok(()) => {}
+        }
+        let directory = self.open_child(name)?;
+        directory.set_mode(mode)?;
+        Ok(directory)
+    }
+
+    /// Opens the directory `name` in this one; a symbolic link is refused.
+    pub fn open_child(&self, name: &OsStr) -> Result<Arc<Self>, StorageError> {
+        let flags = OFlags::NOFOLLOW;
+        Self::open_with(self.handle.as_fd(), Path::new(name), self.path.join(name), flags)
+    }
+
+    /// Gives the directory exactly these permission bits.
+    pub fn set_mode(&self, mode: u32) -> Result<(), StorageError> {
+        rustix::fs::fchmod(&self.handle, Mode::from_raw_mode(mode)).map_err(|errno| {
+            StorageError::SetPermissions { path: self.path.clone(), source: os_error(errno) }
+        })
+    }
+
+    /// Creates the symbolic link `name` in this directory; nothing of that name may exist.
+    pub fn create_symlink(&self, name: &OsStr, target: &Path) -> Result<(), StorageError> {
+        rustix::fs::symlinkat(target, &self.handle, name).map_err(|errno| StorageError::CreateSymlink {
+            path: self.path.join(name),
+            target: target.to_owned(),
+            source: os_error(errno),
+        })
+    }
+
     fn open_at(parent: BorrowedFd<'_>, name: &Path, path: PathBuf) -> Result<Arc<Self>, StorageError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self::open_with(parent, name, path, OFlags::empty())
+    }
+
+    fn open_with(
+        parent: BorrowedFd<'_>,
+        name: &Path,
+        path: PathBuf,
+        how: OFlags,
+    ) -> Result<Arc<Self>, StorageError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | how;
         match retry_on_intr(|| rustix::fs::openat(parent, name, flags, Mode::empty())) {
             Ok(handle) => Ok(Arc::new(Self { handle, path })),
             Err(errno) => Err(StorageError::OpenDirectory { path, source: os_error(errno) }),

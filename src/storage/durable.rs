@@ -4,6 +4,7 @@
 //! name and all. A value becomes `Durable` only after the file's data *and* the directory entry that
 //! leads to it were synced, and never after anything about the file has failed.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,7 +70,16 @@ impl OutputFile {
 
     /// Creates `name` in the directory, where nothing of that name may be.
     pub fn create_new(directory: &Arc<Directory>, name: &str, access: Access) -> Result<Self, StorageError> {
-        Self::open(directory, name, OFlags::EXCL, access)
+        Self::open(directory, Path::new(name), OFlags::EXCL, access.file_mode())
+    }
+
+    /// Creates `name` in the directory with exactly these permission bits; nothing of that name may exist.
+    pub fn create_with_mode(
+        directory: &Arc<Directory>,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Self, StorageError> {
+        Self::open(directory, Path::new(name), OFlags::EXCL, mode)
     }
 
     /// Creates `name` in the directory, or empties the file of that name. A symbolic link is refused.
@@ -78,17 +88,13 @@ impl OutputFile {
         name: &str,
         access: Access,
     ) -> Result<Self, StorageError> {
-        Self::open(directory, name, OFlags::TRUNC | OFlags::NOFOLLOW, access)
+        let how = OFlags::TRUNC | OFlags::NOFOLLOW;
+        Self::open(directory, Path::new(name), how, access.file_mode())
     }
 
-    fn open(
-        directory: &Arc<Directory>,
-        name: &str,
-        how: OFlags,
-        access: Access,
-    ) -> Result<Self, StorageError> {
+    fn open(directory: &Arc<Directory>, name: &Path, how: OFlags, mode: u32) -> Result<Self, StorageError> {
         let path = directory.path().join(name);
-        let mode = Mode::from_raw_mode(access.file_mode() as RawMode);
+        let mode = Mode::from_raw_mode(mode as RawMode);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | how;
         let handle = match retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode)) {
             Ok(handle) => handle,
@@ -159,6 +165,18 @@ impl OutputFile {
         Ok(Durable(reached))
     }
 
+    /// Syncs the file itself with its permissions; the name that leads to it is left to whoever syncs the
+    /// directory.
+    pub fn sync_content(&mut self, policy: SyncPolicy) -> Result<(), StorageError> {
+        if self.failed {
+            return Err(self.sync_failed(Errno::IO));
+        }
+        if policy == SyncPolicy::Durable {
+            retry_on_intr(|| rustix::fs::fsync(&self.handle)).map_err(|errno| self.sync_failed(errno))?;
+        }
+        Ok(())
+    }
+
     /// The bytes written so far.
     pub fn length(&self) -> u64 {
         self.length
@@ -212,6 +230,17 @@ fn write_durably(
     let mut file = OutputFile::create_or_empty(directory, name, access)?;
     file.append(content)?;
     file.sync(policy, ())
+}
+
+/// Gives a file that is synced its final name, and makes the name durable.
+pub fn publish_durably(
+    directory: &Directory,
+    from: &str,
+    to: &str,
+    policy: SyncPolicy,
+) -> Result<(), StorageError> {
+    rename(directory, from, to)?;
+    sync_directory(directory, policy)
 }
 
 fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageError> {

@@ -52,6 +52,30 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// A directory that should be empty is not (BB-238).
+    #[error("directory \"{}\" exists but is not empty", .path.display())]
+    DirectoryNotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What should be a directory cannot be read as one (BB-239).
+    #[error("could not access directory \"{}\"", .path.display())]
+    AccessDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// A symbolic link could not be created (BB-133).
+    #[error("could not create symbolic link from \"{}\" to \"{}\"", .path.display(), .target.display())]
+    CreateSymlink {
+        /// The link.
+        path: PathBuf,
+        /// Where it should lead.
+        target: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
     /// A directory could not be opened.
     #[error("could not open directory \"{}\"", .path.display())]
     OpenDirectory {
@@ -80,8 +104,8 @@ pub enum StorageError {
 
 impl StorageError {
     /// Whether the same may succeed later without anybody looking after it: yes where space or
-    /// permissions were missing, never after a failed sync.
+    /// permissions were missing, never after a failed sync, nor where something is in the way.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Sync { .. })
+        !matches!(self, Self::Sync { .. } | Self::DirectoryNotEmpty { .. })
     }
 }

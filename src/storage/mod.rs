@@ -4,10 +4,16 @@
 //! [`Durable`] values for what survives a power failure. Nothing here knows about PostgreSQL, and no
 //! path is made by joining strings except for messages.
 
+mod background_sync;
+mod claimed_directory;
 mod directory;
 mod durable;
 mod error;
+mod tree;
 
+pub use background_sync::BackgroundSync;
+pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
-pub use durable::{Durable, OutputFile, SyncPolicy, replace_durably, sync_directory};
+pub use durable::{Durable, OutputFile, SyncPolicy, publish_durably, replace_durably, sync_directory};
 pub use error::StorageError;
+pub use tree::Tree;

@@ -1,0 +1,130 @@
+//! Syncs files while others are still being written.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::durable::{OutputFile, SyncPolicy};
+use super::error::StorageError;
+
+/// Each waits for the disk most of the time; more of them gain nothing on one disk.
+const THREADS: usize = 4;
+
+/// Complete files that wait in line keep a descriptor each, and many systems allow 1024 of them.
+const WAITING: usize = 192;
+
+/// Takes files that are complete and syncs them on threads of its own, so that little is left to wait for at
+/// the end. The first failure is final and is reported by the next call.
+#[derive(Debug)]
+pub struct BackgroundSync {
+    policy: SyncPolicy,
+    queue: Option<SyncSender<OutputFile>>,
+    threads: Vec<JoinHandle<()>>,
+    failure: Arc<Mutex<Option<StorageError>>>,
+}
+
+impl BackgroundSync {
+    /// Starts the threads; none where nothing is to be synced.
+    pub fn start(policy: SyncPolicy) -> Self {
+        let failure = Arc::new(Mutex::new(None));
+        if policy == SyncPolicy::Never {
+            return Self { policy, queue: None, threads: Vec::new(), failure };
+        }
+        let (queue, files) = sync_channel(WAITING);
+        let files = Arc::new(Mutex::new(files));
+        let threads = (0..THREADS)
+            .map(|_| {
+                let (files, failure) = (Arc::clone(&files), Arc::clone(&failure));
+                std::thread::spawn(move || sync_files(policy, &files, &failure))
+            })
+            .collect();
+        Self { policy, queue: Some(queue), threads, failure }
+    }
+
+    /// Takes a complete file. Waits while too many are in line.
+    pub fn sync(&mut self, file: OutputFile) -> Result<(), StorageError> {
+        self.check()?;
+        if let Some(queue) = &self.queue {
+            // The receivers live as long as the sender does.
+            let _ = queue.send(file);
+        }
+        Ok(())
+    }
+
+    /// Waits until every file is synced.
+    pub fn finish(mut self) -> Result<(), StorageError> {
+        self.join();
+        self.check()
+    }
+
+    /// The policy that the files are synced by.
+    pub fn policy(&self) -> SyncPolicy {
+        self.policy
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn join(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One thread: takes file after file until the queue is closed and empty.
+fn sync_files(
+    policy: SyncPolicy,
+    files: &Mutex<Receiver<OutputFile>>,
+    failure: &Mutex<Option<StorageError>>,
+) {
+    loop {
+        let next = files.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut file) = next else { return };
+        if let Err(error) = file.sync_content(policy) {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+}
+
+impl Drop for BackgroundSync {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Access, Directory};
+
+    #[test]
+    fn every_file_is_taken_and_all_are_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        for policy in [SyncPolicy::Durable, SyncPolicy::Never] {
+            let mut sync = BackgroundSync::start(policy);
+            for number in 0..500 {
+                let name = format!("{policy:?}{number}");
+                let mut file = OutputFile::create_new(&directory, &name, Access::Owner).unwrap();
+                file.append(b"x").unwrap();
+                sync.sync(file).unwrap();
+            }
+            sync.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn bb_260_a_failed_sync_is_reported() {
+        let root = Directory::open("/dev").unwrap();
+        let mut sync = BackgroundSync::start(SyncPolicy::Durable);
+        sync.sync(OutputFile::create_or_empty(&root, "full", Access::Owner).unwrap()).unwrap();
+        let error = sync.finish().unwrap_err();
+        assert_eq!(error.to_string(), "could not fsync file \"/dev/full\"");
+    }
+}

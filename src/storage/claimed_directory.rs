@@ -1,0 +1,211 @@
+//! Directories that a run takes for its output: missing or empty before, as they were after a failure.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::directory::{Access, Directory};
+use super::durable::{SyncPolicy, sync_directory};
+use super::error::StorageError;
+
+/// A directory that belongs to this run: it was made by it, or was empty when the run began.
+#[derive(Debug)]
+pub struct ClaimedDirectory {
+    directory: Arc<Directory>,
+    created: bool,
+    /// The directories whose entries changed when this one and its parents were made.
+    changed_parents: Vec<PathBuf>,
+}
+
+impl ClaimedDirectory {
+    /// Creates the directory with its parents, or takes an empty one as it is (BB-236 … BB-239). Nothing is
+    /// changed where it cannot be had.
+    ///
+    /// A directory that is created gets exactly the permissions of `access`; its parents what the umask
+    /// leaves, but enough for the owner to work in them.
+    pub fn claim(path: &Path, access: Access) -> Result<Self, StorageError> {
+        let unusable = |source: io::Error| StorageError::AccessDirectory {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        match fs::read_dir(path) {
+            Ok(mut entries) => match entries.next() {
+                Some(Ok(_)) => Err(StorageError::DirectoryNotEmpty { path: path.to_owned() }),
+                Some(Err(error)) => Err(unusable(error)),
+                None => Self::open(path, false, Vec::new()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path, access),
+            Err(error) => Err(unusable(error)),
+        }
+    }
+
+    fn create(path: &Path, access: Access) -> Result<Self, StorageError> {
+        let failed = |path: &Path, source: io::Error| StorageError::CreateDirectory {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        let mut changed_parents = Vec::new();
+        let missing_parents: Vec<&Path> =
+            path.ancestors().skip(1).take_while(|parent| !is_there(parent)).collect();
+        for parent in missing_parents.into_iter().rev() {
+            make_parent(parent).map_err(|error| failed(parent, error))?;
+            changed_parents.push(parent_of(parent));
+        }
+        DirBuilder::new().mode(access.directory_mode()).create(path).map_err(|error| failed(path, error))?;
+        changed_parents.push(parent_of(path));
+        let permissions = Permissions::from_mode(access.directory_mode());
+        fs::set_permissions(path, permissions).map_err(|source| StorageError::SetPermissions {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+        Self::open(path, true, changed_parents)
+    }
+
+    fn open(path: &Path, created: bool, changed_parents: Vec<PathBuf>) -> Result<Self, StorageError> {
+        Ok(Self { directory: Directory::open(path)?, created, changed_parents })
+    }
+
+    /// The directory, open.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Its path as it was given.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Whether this run made it.
+    pub fn was_created(&self) -> bool {
+        self.created
+    }
+
+    /// Syncs the directory itself and the entries that lead to it.
+    pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
+        sync_directory(&self.directory, policy)?;
+        if policy == SyncPolicy::Never {
+            return Ok(());
+        }
+        for parent in &self.changed_parents {
+            let parent = Directory::open(parent)?;
+            sync_directory(&parent, policy)?;
+        }
+        Ok(())
+    }
+
+    /// Brings back what was there before: removes the directory if this run made it, and its contents
+    /// otherwise. Links are removed, never followed (BB-241, BB-242, BB-247).
+    pub fn undo(&self) -> io::Result<()> {
+        if self.created {
+            return fs::remove_dir_all(self.path());
+        }
+        for entry in fs::read_dir(self.path())? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_there(path: &Path) -> bool {
+    path.as_os_str().is_empty() || fs::symlink_metadata(path).is_ok()
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        // Someone else made it in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let mode = fs::metadata(path)?.permissions().mode();
+    fs::set_permissions(path, Permissions::from_mode(mode | 0o300))
+}
+
+fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn bb_236_a_missing_directory_is_created_with_its_parents() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b/c");
+        let claimed = ClaimedDirectory::claim(&path, Access::Group).unwrap();
+        assert!(claimed.was_created());
+        assert_eq!(mode(&path), 0o750);
+        claimed.sync(SyncPolicy::Durable).unwrap();
+    }
+
+    #[test]
+    fn bb_237_an_empty_directory_is_taken_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+        let claimed = ClaimedDirectory::claim(root.path(), Access::Owner).unwrap();
+        assert!(!claimed.was_created());
+        assert_eq!(mode(root.path()), 0o755);
+    }
+
+    #[test]
+    fn bb_238_a_directory_with_anything_in_it_is_refused() {
+        for name in [".hidden", "lost+found"] {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir(root.path().join(name)).unwrap();
+            let error = ClaimedDirectory::claim(root.path(), Access::Owner).unwrap_err();
+            let expected = format!("directory \"{}\" exists but is not empty", root.path().display());
+            assert_eq!(error.to_string(), expected);
+            assert!(root.path().join(name).exists());
+        }
+    }
+
+    #[test]
+    fn bb_239_what_is_no_directory_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = ClaimedDirectory::claim(&path, Access::Owner).unwrap_err();
+        assert_eq!(error.to_string(), format!("could not access directory \"{}\"", path.display()));
+    }
+
+    #[test]
+    fn bb_241_a_created_directory_goes_and_its_parents_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let claimed = ClaimedDirectory::claim(&path, Access::Owner).unwrap();
+        fs::write(path.join("f"), "").unwrap();
+        claimed.undo().unwrap();
+        assert!(!path.exists() && root.path().join("a").exists());
+    }
+
+    #[test]
+    fn bb_242_and_247_an_adopted_directory_is_emptied_and_links_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("precious"), "").unwrap();
+        let claimed = ClaimedDirectory::claim(root.path(), Access::Owner).unwrap();
+        symlink(elsewhere.path(), root.path().join("pg_wal")).unwrap();
+        fs::create_dir_all(root.path().join("base/1")).unwrap();
+        fs::write(root.path().join("base/1/2"), "").unwrap();
+        claimed.undo().unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        assert!(elsewhere.path().join("precious").exists());
+    }
+}
