@@ -1,3 +1,6 @@
 //! A native client for PostgreSQL's physical replication protocol.
 
+pub mod backup;
+pub mod manifest;
+pub mod tar;
 pub mod types;

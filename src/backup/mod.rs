@@ -1,0 +1,1 @@
+//! One base backup from start to finish.
