@@ -30,24 +30,22 @@ const VERSION_ONE: &str = r#"{ "PostgreSQL-Backup-Manifest-Version": 1,
 
 /// The lines with the last one, which holds their checksum.
 fn sealed(lines: &str) -> String {
-    let digest = Sha256::digest(lines.as_bytes());
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{lines}\"Manifest-Checksum\": \"{digits}\"}}\n")
+    let digest = Checksum::from_bytes(ChecksumAlgorithm::Sha256, &Sha256::digest(lines.as_bytes()));
+    format!("{lines}\"Manifest-Checksum\": \"{}\"}}\n", digest.unwrap())
 }
 
 fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ManifestItem>, ManifestError> {
     let (mut reader, mut items) = (ManifestReader::new(), Vec::new());
     for mut chunk in chunks {
-        let result = loop {
+        loop {
             match reader.next_item(&mut chunk) {
                 Ok(Some(item)) => items.push(item),
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+                Ok(None) => break,
+                Err(error) => {
+                    assert!(reader.finish().is_err() && reader.next_item(&mut &b""[..]).is_err());
+                    return Err(error);
+                }
             }
-        };
-        if result.is_err() {
-            assert!(reader.finish().is_err() && reader.next_item(&mut &b""[..]).is_err());
-            return Err(result.unwrap_err());
         }
         assert_eq!(chunk, b"");
     }
