@@ -1,6 +1,9 @@
 //! A native client for PostgreSQL's physical replication protocol.
 
+pub mod backup;
+pub mod manifest;
 pub mod protocol;
 pub mod storage;
+pub mod tar;
 pub mod types;
 pub mod wal;
