@@ -1,3 +1,4 @@
 //! A native client for PostgreSQL's physical replication protocol.
 
+pub mod conninfo;
 pub mod types;
