@@ -1,6 +1,9 @@
 //! A native client for PostgreSQL's physical replication protocol.
 
 pub mod backup;
+pub mod client;
+pub mod connection;
+pub mod conninfo;
 pub mod manifest;
 pub mod protocol;
 pub mod storage;

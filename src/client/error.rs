@@ -1,0 +1,95 @@
+use crate::connection::{ConnectionError, ServerMessage};
+use crate::protocol::{ArchiveMessageError, ResultSetError, UnsupportedServer, WalMessageError};
+
+/// A replication command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A small command was refused or its connection failed.
+    #[error("could not send replication command \"{command}\": {source}")]
+    Command {
+        /// The command's text.
+        command: String,
+        /// Why.
+        source: ConnectionError,
+    },
+    /// The answer to a command is not what the protocol promises.
+    #[error(transparent)]
+    Answer(#[from] ResultSetError),
+    /// The server is too old for the command.
+    #[error(transparent)]
+    UnsupportedServer(#[from] UnsupportedServer),
+    /// The server stores dates in a way that this client does not read (BB-067).
+    #[error("{0}")]
+    IntegerDatetimes(&'static str),
+    /// `BASE_BACKUP` was refused, or failed before its first result.
+    #[error("could not initiate base backup: {0}")]
+    InitiateBackup(#[source] ConnectionError),
+    /// The list of tablespaces did not come.
+    #[error("could not get backup header: {0}")]
+    BackupHeader(#[source] ConnectionError),
+    /// The archive stream was not announced.
+    #[error("could not get COPY data stream: {0}")]
+    CopyStream(#[source] ConnectionError),
+    /// The connection was lost inside the archive stream.
+    #[error("could not read COPY data: {0}")]
+    CopyData(#[source] ConnectionError),
+    /// The server ended the archive stream with an error.
+    #[error("backup failed: {0}")]
+    BackupFailed(#[source] ConnectionError),
+    /// The server found corrupt pages while it sent the backup (BB-095).
+    #[error("checksum error occurred")]
+    ChecksumError,
+    /// The command ended with an error after all data had come.
+    #[error("final receive failed: {0}")]
+    FinalReceive(#[source] ConnectionError),
+    /// The archive stream contradicts the protocol.
+    #[error(transparent)]
+    Archive(#[from] ArchiveMessageError),
+    /// Data came before any archive.
+    #[error("unexpected payload data")]
+    UnexpectedPayload,
+    /// An archive came after the manifest.
+    #[error("archives must precede manifest")]
+    ArchiveAfterManifest,
+    /// A message of the WAL stream contradicts the protocol.
+    #[error(transparent)]
+    WalMessage(#[from] WalMessageError),
+    /// The connection was lost inside the WAL stream.
+    #[error("could not receive data from WAL stream: {0}")]
+    WalStream(#[source] ConnectionError),
+    /// A status could not be sent.
+    #[error("could not send feedback packet: {0}")]
+    Feedback(#[source] ConnectionError),
+    /// The WAL stream ended with an error, or not as the protocol says.
+    #[error("unexpected termination of replication stream: {0}")]
+    Termination(#[source] ConnectionError),
+}
+
+impl ClientError {
+    /// The server's report, where one is the cause.
+    pub fn server_message(&self) -> Option<&ServerMessage> {
+        self.connection_error().and_then(ConnectionError::server_message)
+    }
+
+    fn connection_error(&self) -> Option<&ConnectionError> {
+        match self {
+            Self::Command { source, .. }
+            | Self::InitiateBackup(source)
+            | Self::BackupHeader(source)
+            | Self::CopyStream(source)
+            | Self::CopyData(source)
+            | Self::BackupFailed(source)
+            | Self::FinalReceive(source)
+            | Self::WalStream(source)
+            | Self::Feedback(source)
+            | Self::Termination(source) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether the same may succeed later over a new connection.
+    pub fn is_retryable(&self) -> bool {
+        self.connection_error().is_some_and(ConnectionError::is_retryable)
+    }
+}

@@ -1,0 +1,138 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::error::ClientError;
+use crate::connection::{ConnectionError, CopyItem, Reply, Session};
+use crate::protocol::{NextTimeline, ResultSet, StandbyStatus, WalMessage};
+
+/// Seconds from 1970-01-01 to 2000-01-01, where PostgreSQL's clock starts.
+const POSTGRES_EPOCH: u64 = 946_684_800;
+
+/// What the server makes of `START_REPLICATION`.
+#[derive(Debug)]
+pub enum StartReplication<'a> {
+    /// WAL follows.
+    Streaming(PhysicalStream<'a>),
+    /// The start is exactly the end of a historic timeline: there is nothing to stream on it (OP-02).
+    NothingOnTimeline(NextTimeline),
+}
+
+/// WAL under way from the server, and status the other way; it borrows the client until it is finished.
+#[derive(Debug)]
+pub struct PhysicalStream<'a> {
+    session: &'a mut Session,
+    /// The server has ended its side.
+    ended: bool,
+}
+
+impl<'a> StartReplication<'a> {
+    pub(super) async fn begin(session: &'a mut Session, command: &str) -> Result<Self, ClientError> {
+        let refused = |source| ClientError::Command { command: command.to_owned(), source };
+        session.start_command(command).await.map_err(refused)?;
+        let mut result = None;
+        loop {
+            match session.reply().await.map_err(refused)? {
+                Reply::CopyBoth => {
+                    let stream = PhysicalStream { session, ended: false };
+                    return Ok(Self::Streaming(stream));
+                }
+                Reply::Rows(rows) => result = Some(rows),
+                Reply::Complete => {}
+                Reply::CopyIn | Reply::CopyOut => return Err(refused(ConnectionError::NotIdle)),
+                Reply::Ready => {
+                    let next = NextTimeline::try_from(&result.unwrap_or_default())?;
+                    return Ok(Self::NothingOnTimeline(next));
+                }
+            }
+        }
+    }
+}
+
+impl PhysicalStream<'_> {
+    /// The next message, waiting for it if need be; none when the server has ended its side.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<Option<WalMessage>, ClientError> {
+        while !self.ended {
+            let item = self.session.copy_item().await.map_err(stream_error)?;
+            if let Some(message) = self.message(item)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next message if it is already here, without waiting. An end of the stream is left to
+    /// [`PhysicalStream::next`], which reports it again.
+    pub fn try_next(&mut self) -> Result<Option<WalMessage>, ClientError> {
+        while !self.ended {
+            match self.session.buffered_copy_item().map_err(stream_error)? {
+                None => break,
+                Some(item) => {
+                    if let Some(message) = self.message(item)? {
+                        return Ok(Some(message));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn message(&mut self, item: CopyItem) -> Result<Option<WalMessage>, ClientError> {
+        match item {
+            CopyItem::Data(payload) => Ok(WalMessage::parse(payload)?),
+            CopyItem::Done | CopyItem::Complete => {
+                self.ended = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tells the server how far the client has come.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the status is sent whole with what is sent next.
+    pub async fn send_status(&mut self, status: StandbyStatus) -> Result<(), ClientError> {
+        let clock = postgres_clock();
+        self.session.send_copy_data(|out| status.encode(clock, out)).await.map_err(ClientError::Feedback)
+    }
+
+    /// Ends the stream from this side and waits until the server has ended it too. WAL that comes in between
+    /// is dropped. Returns where the log goes on, if the server says that this timeline has ended.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves a client that can only be closed.
+    pub async fn finish(mut self) -> Result<Option<NextTimeline>, ClientError> {
+        self.session.send_copy_done().await.map_err(ClientError::Feedback)?;
+        while !self.ended {
+            let item = self.session.copy_item().await.map_err(stream_error)?;
+            self.ended = !matches!(item, CopyItem::Data(_));
+        }
+        let mut result: Option<ResultSet> = None;
+        loop {
+            match self.session.reply().await {
+                Ok(Reply::Rows(rows)) => result = Some(rows),
+                Ok(Reply::Complete) => {}
+                // A server that shuts down closes the connection without getting ready again (RW-188).
+                Ok(Reply::Ready) | Err(ConnectionError::Closed) => break,
+                Ok(_) => return Err(ClientError::Termination(ConnectionError::NotIdle)),
+                Err(error) => return Err(ClientError::Termination(error)),
+            }
+        }
+        Ok(result.as_ref().map(NextTimeline::try_from).transpose()?)
+    }
+}
+
+fn stream_error(error: ConnectionError) -> ClientError {
+    match error {
+        ConnectionError::Server(_) => ClientError::Termination(error),
+        _ => ClientError::WalStream(error),
+    }
+}
+
+/// Microseconds since 2000-01-01 00:00:00 UTC.
+fn postgres_clock() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let micros = since_1970.as_micros().saturating_sub(u128::from(POSTGRES_EPOCH) * 1_000_000);
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}

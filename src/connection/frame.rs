@@ -1,0 +1,171 @@
+//! Cuts the stream of bytes from the server into messages. Sans-I/O.
+//!
+//! A message is a type byte, a length of four bytes that counts itself, and a body. Bodies are slices of
+//! the receive buffer, not copies. No length is believed beyond what the phase makes plausible.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+const HEADER: usize = 5;
+const LENGTH_ITSELF: usize = 4;
+
+/// What kinds and sizes of messages are plausible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Until the server is ready for queries.
+    Startup,
+    /// Afterwards.
+    Established,
+}
+
+/// One message from the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// The type byte.
+    pub(super) tag: u8,
+    /// What follows the length.
+    pub(super) body: Bytes,
+}
+
+/// The length of a message is none that its type can have here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("lost synchronization with server: got message type \"{}\", length {length}", .tag.escape_ascii())]
+pub struct OutOfSync {
+    /// The type byte.
+    pub tag: u8,
+    /// The length field.
+    pub length: u32,
+}
+
+/// Collects received bytes and hands out whole messages.
+#[derive(Debug)]
+pub(super) struct Deframer {
+    buffer: BytesMut,
+    phase: Phase,
+}
+
+impl Deframer {
+    /// An empty one, before the start-up of a session.
+    pub(super) fn new() -> Self {
+        Self { buffer: BytesMut::new(), phase: Phase::Startup }
+    }
+
+    /// Changes what is plausible from now on.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// The buffer to read into, with room for at least `room` bytes.
+    pub(super) fn buffer_with_room(&mut self, room: usize) -> &mut BytesMut {
+        if self.buffer.capacity() - self.buffer.len() < room / 4 {
+            self.buffer.reserve(room);
+        }
+        &mut self.buffer
+    }
+
+    /// The next whole message, if one is there.
+    pub(super) fn next(&mut self) -> Result<Option<Message>, OutOfSync> {
+        let &[tag, a, b, c, d, ..] = &self.buffer[..] else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]);
+        if !self.is_plausible(tag, length) {
+            return Err(OutOfSync { tag, length });
+        }
+        let end = HEADER - LENGTH_ITSELF + length as usize;
+        if self.buffer.len() < end {
+            self.buffer.reserve(end - self.buffer.len());
+            return Ok(None);
+        }
+        let mut body = self.buffer.split_to(end).freeze();
+        body.advance(HEADER);
+        Ok(Some(Message { tag, body }))
+    }
+
+    fn is_plausible(&self, tag: u8, length: u32) -> bool {
+        const KIB: u32 = 1 << 10;
+        const MIB: u32 = 1 << 20;
+        let most = match (self.phase, tag) {
+            (Phase::Startup, b'R') => 2_000,
+            (Phase::Startup, b'E' | b'N' | b'S' | b'v') => 30_000,
+            (Phase::Startup, b'K') => 256 + 8,
+            (Phase::Startup, b'Z') => 5,
+            // A server sends 32 KiB of a backup or 128 KiB of WAL at a time; a proxy may join some.
+            (Phase::Established, b'd' | b'D') => 16 * MIB,
+            (Phase::Established, b'E' | b'N') => MIB,
+            (Phase::Established, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9') => 64 * KIB,
+            _ => 0,
+        };
+        (LENGTH_ITSELF as u32..=most).contains(&length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn established() -> Deframer {
+        let mut deframer = Deframer::new();
+        deframer.enter(Phase::Established);
+        deframer
+    }
+
+    fn encode(messages: &[(u8, Vec<u8>)]) -> BytesMut {
+        let mut stream = BytesMut::new();
+        for (tag, body) in messages {
+            stream.put_u8(*tag);
+            stream.put_u32(u32::try_from(body.len()).unwrap() + 4);
+            stream.put_slice(body);
+        }
+        stream
+    }
+
+    #[test]
+    fn cn_302_implausible_lengths_are_refused() {
+        let refused = |phase, tag, length: u32| {
+            let mut deframer = Deframer::new();
+            deframer.enter(phase);
+            let buffer = deframer.buffer_with_room(16);
+            buffer.put_u8(tag);
+            buffer.put_u32(length);
+            deframer.next().unwrap_err()
+        };
+        let error = refused(Phase::Established, b'd', 3);
+        assert_eq!(error.to_string(), "lost synchronization with server: got message type \"d\", length 3");
+        refused(Phase::Established, b'd', u32::MAX);
+        refused(Phase::Established, 0, 4);
+        refused(Phase::Startup, b'R', 2_001);
+        refused(Phase::Startup, b'E', 30_001);
+        refused(Phase::Startup, b'd', 5);
+        refused(Phase::Startup, b'H', 0x5454_502f);
+    }
+
+    proptest! {
+        #[test]
+        fn cn_303_any_split_gives_the_same_messages(
+            messages in prop::collection::vec((prop::sample::select(b"dNSTDC".to_vec()), prop::collection::vec(any::<u8>(), 0..200)), 0..8),
+            step in 1usize..64,
+        ) {
+            let stream = encode(&messages);
+            let mut deframer = established();
+            let mut seen = Vec::new();
+            for chunk in stream.chunks(step) {
+                deframer.buffer_with_room(chunk.len()).put_slice(chunk);
+                while let Some(message) = deframer.next().unwrap() {
+                    seen.push((message.tag, message.body.to_vec()));
+                }
+            }
+            prop_assert_eq!(seen, messages);
+            prop_assert!(deframer.buffer.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_cut_or_refused(bytes: Vec<u8>) {
+            let mut deframer = Deframer::new();
+            deframer.buffer_with_room(bytes.len()).put_slice(&bytes);
+            while let Ok(Some(_)) = deframer.next() {}
+        }
+    }
+}

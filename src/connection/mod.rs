@@ -1,0 +1,26 @@
+//! From a configuration to a session with a server.
+//!
+//! What comes in is a [`Config`](crate::conninfo::Config); what goes out is a [`Session`] that is
+//! authenticated and takes commands. Framing, start-up and authentication are state machines without I/O;
+//! the loops that feed them are here too. Nothing here knows what a backup is.
+
+mod authentication;
+mod connect;
+mod connect_error;
+mod error;
+mod frame;
+mod notice;
+mod server_message;
+mod session;
+mod socket;
+mod startup;
+
+pub use authentication::ScramError;
+pub(crate) use connect::connect;
+pub use connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
+pub use error::ConnectionError;
+pub use frame::OutOfSync;
+pub use notice::{Notice, NoticeHandler};
+pub use server_message::{ServerMessage, sqlstate};
+pub(crate) use session::{CopyItem, Reply, Session};
+pub use startup::StartupError;

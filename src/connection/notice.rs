@@ -1,0 +1,28 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::server_message::ServerMessage;
+use crate::conninfo::PassfileWarning;
+
+/// Something that a person should see while the work goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A notice or warning of the server.
+    Server(ServerMessage),
+    /// The password file is not used.
+    PasswordFile(PassfileWarning),
+}
+
+/// Receives notices at any time.
+pub type NoticeHandler = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// As libpq prints it, without the program's name.
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(message) => message.fmt(f),
+            Self::PasswordFile(warning) => write!(f, "WARNING: {warning}"),
+        }
+    }
+}

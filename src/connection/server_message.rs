@@ -1,0 +1,119 @@
+//! Errors and notices of the server, with every field.
+
+use std::fmt;
+
+use bytes::{Buf, Bytes};
+
+/// An `ErrorResponse` or `NoticeResponse`.
+///
+/// `Display` shows it as libpq does: `SEVERITY:  message`, then lines for detail, hint, query and, for
+/// errors, context (CN-285 … CN-292). There is no newline at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerMessage {
+    fields: Vec<(u8, String)>,
+    is_error: bool,
+}
+
+/// The SQLSTATE codes that this program acts upon.
+pub mod sqlstate {
+    /// Pages of the backup failed the verification of their checksums.
+    pub const DATA_CORRUPTED: &str = "XX001";
+    /// The server is starting up or shutting down.
+    pub const CANNOT_CONNECT_NOW: &str = "57P03";
+    /// The password is wrong.
+    pub const INVALID_PASSWORD: &str = "28P01";
+    /// No `pg_hba.conf` line, or a role that may not log in.
+    pub const INVALID_AUTHORIZATION: &str = "28000";
+    /// The role lacks an attribute, such as REPLICATION.
+    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    /// All connections, or all WAL senders, are in use.
+    pub const TOO_MANY_CONNECTIONS: &str = "53300";
+}
+
+impl ServerMessage {
+    pub(super) fn parse_error(body: Bytes) -> Self {
+        Self { fields: parse_fields(body), is_error: true }
+    }
+
+    pub(super) fn parse_notice(body: Bytes) -> Self {
+        Self { fields: parse_fields(body), is_error: false }
+    }
+
+    /// The field with that code of the protocol, if the server sent it.
+    pub fn field(&self, code: u8) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| *field == code).map(|(_, text)| text.as_str())
+    }
+
+    /// The severity in the server's language.
+    pub fn severity(&self) -> &str {
+        self.field(b'S').unwrap_or("")
+    }
+
+    /// The SQLSTATE, empty if there is none.
+    pub fn sqlstate(&self) -> &str {
+        self.field(b'C').unwrap_or("")
+    }
+
+    /// The message proper.
+    pub fn message(&self) -> &str {
+        self.field(b'M').unwrap_or("")
+    }
+}
+
+/// A body that breaks off keeps the fields before the break.
+fn parse_fields(mut body: Bytes) -> Vec<(u8, String)> {
+    let mut fields = Vec::new();
+    while let Ok(code @ 1..) = body.try_get_u8() {
+        let Some(end) = body.iter().position(|&byte| byte == 0) else { break };
+        let text = body.split_to(end);
+        body.advance(1);
+        fields.push((code, String::from_utf8_lossy(&text).into_owned()));
+    }
+    fields
+}
+
+impl fmt::Display for ServerMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = self.message();
+        write!(f, "{}:  {}", self.severity(), message.strip_suffix('\n').unwrap_or(message))?;
+        let context = self.is_error.then_some((b'W', "CONTEXT"));
+        for (code, label) in [(b'D', "DETAIL"), (b'H', "HINT"), (b'q', "QUERY")].into_iter().chain(context) {
+            if let Some(text) = self.field(code) {
+                write!(f, "\n{label}:  {}", text.strip_suffix('\n').unwrap_or(text))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ServerMessage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = b"SERROR\0VERROR\0C42501\0Mno\ntwice\n\0Dwhy\0Hdo this\0qSELECT\0Win f\0\0";
+
+    #[test]
+    fn cn_285_errors_show_all_their_lines() {
+        let error = ServerMessage::parse_error(Bytes::from_static(BODY));
+        assert_eq!(
+            error.to_string(),
+            "ERROR:  no\ntwice\nDETAIL:  why\nHINT:  do this\nQUERY:  SELECT\nCONTEXT:  in f"
+        );
+        assert_eq!(error.sqlstate(), "42501");
+    }
+
+    #[test]
+    fn cn_287_notices_show_no_context() {
+        let notice = ServerMessage::parse_notice(Bytes::from_static(BODY));
+        assert!(!notice.to_string().contains("CONTEXT"));
+    }
+
+    #[test]
+    fn cn_302_a_body_that_breaks_off_keeps_what_it_had() {
+        let error = ServerMessage::parse_error(Bytes::from_static(b"SFATAL\0Mx\0Dcut"));
+        assert_eq!(error.to_string(), "FATAL:  x");
+        assert_eq!(ServerMessage::parse_error(Bytes::new()).to_string(), ":  ");
+    }
+}

@@ -1,0 +1,373 @@
+//! A session with a server: simple queries and COPY.
+
+use std::fmt;
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::error::ConnectionError;
+use super::frame::{Deframer, Message, Phase};
+use super::notice::{Notice, NoticeHandler};
+use super::server_message::ServerMessage;
+use super::socket::Socket;
+use super::startup::{SessionStart, parse_parameter};
+use crate::protocol::ResultSet;
+use crate::types::{OsError, ServerVersion};
+
+/// Room for a read: a walsender writes 32 KiB of a backup or 128 KiB of WAL at a time.
+const READ_ROOM: usize = 256 << 10;
+
+/// The largest result is a timeline history file of a cluster with thousands of promotions.
+const LARGEST_RESULT: usize = 32 << 20;
+
+/// What a command answers next.
+#[derive(Debug)]
+pub enum Reply {
+    /// Rows; more may follow.
+    Rows(ResultSet),
+    /// A part of the command that has no rows is complete.
+    Complete,
+    /// The server sends data.
+    CopyOut,
+    /// The server waits for data.
+    CopyIn,
+    /// Both send data.
+    CopyBoth,
+    /// The command is over, the session idle again.
+    Ready,
+}
+
+/// What comes next in a COPY.
+#[derive(Debug)]
+pub enum CopyItem {
+    /// The payload of one message.
+    Data(Bytes),
+    /// The server has sent everything.
+    Done,
+    /// The server ended the command without ending the COPY, as it does when it shuts down.
+    Complete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Busy,
+    Copying,
+    /// An error inside the protocol or the socket; nothing can follow.
+    Broken,
+}
+
+/// A session that finished its start-up. One task owns it.
+pub struct Session {
+    socket: Socket,
+    deframer: Deframer,
+    /// Bytes to send; what a dropped future left unsent stays here and goes first next time.
+    outgoing: BytesMut,
+    state: State,
+    start: SessionStart,
+    version: ServerVersion,
+    notices: NoticeHandler,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("state", &self.state)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        socket: Socket,
+        mut deframer: Deframer,
+        start: SessionStart,
+        notices: NoticeHandler,
+    ) -> Self {
+        deframer.enter(Phase::Established);
+        let mut session = Self {
+            socket,
+            deframer,
+            outgoing: BytesMut::new(),
+            state: State::Idle,
+            start,
+            version: ServerVersion::parse(""),
+            notices,
+        };
+        session.version = ServerVersion::parse(session.parameter("server_version").unwrap_or(""));
+        session
+    }
+
+    /// A parameter that the server reported, in its latest value.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.start.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The server's version.
+    pub fn server_version(&self) -> &ServerVersion {
+        &self.version
+    }
+
+    /// The process id of the backend that serves this session.
+    pub fn backend_pid(&self) -> Option<u32> {
+        self.start.backend_pid
+    }
+
+    /// Sends a command by the simple query protocol; the answers are read with [`Session::reply`].
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the session busy; it can only be closed then.
+    pub async fn start_command(&mut self, command: &str) -> Result<(), ConnectionError> {
+        if self.state != State::Idle {
+            return Err(ConnectionError::NotIdle);
+        }
+        self.state = State::Busy;
+        tracing::debug!(command, "send");
+        frontend::query(command, &mut self.outgoing).map_err(|error| self.broken_send(error))?;
+        self.flush().await
+    }
+
+    /// The next answer to the command under way. After an error of the server the session is idle again
+    /// where the server goes on.
+    ///
+    /// # Cancel safety
+    /// Rows already received are lost when the future is dropped; the session stays busy.
+    pub async fn reply(&mut self) -> Result<Reply, ConnectionError> {
+        let mut rows: Option<ResultSet> = None;
+        let mut size = 0;
+        loop {
+            let message = self.receive().await?;
+            match message.tag {
+                b'T' => rows = Some(ResultSet::from_row_description(message.body)?),
+                b'D' => {
+                    size += message.body.len();
+                    if size > LARGEST_RESULT {
+                        return Err(self.broken(ConnectionError::ResultTooLarge(LARGEST_RESULT)));
+                    }
+                    match rows.as_mut() {
+                        // The slice would keep the whole receive buffer alive.
+                        Some(rows) => rows.push_row(Bytes::copy_from_slice(&message.body))?,
+                        None => return Err(self.unexpected(message.tag)),
+                    }
+                }
+                b'C' | b'I' => return Ok(rows.map_or(Reply::Complete, Reply::Rows)),
+                b'H' => return Ok(self.copy(Reply::CopyOut)),
+                b'G' => return Ok(self.copy(Reply::CopyIn)),
+                b'W' => return Ok(self.copy(Reply::CopyBoth)),
+                b'Z' => {
+                    self.state = State::Idle;
+                    return Ok(Reply::Ready);
+                }
+                b'E' => return Err(self.recover(message.body).await),
+                tag => return Err(self.unexpected(tag)),
+            }
+        }
+    }
+
+    /// Runs a command that answers with one result set at most; of several the last counts (CN-317).
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the session busy; it can only be closed then.
+    pub async fn query(&mut self, command: &str) -> Result<ResultSet, ConnectionError> {
+        self.start_command(command).await?;
+        let mut result = ResultSet::default();
+        loop {
+            match self.reply().await? {
+                Reply::Rows(rows) => result = rows,
+                Reply::Complete => {}
+                Reply::Ready => return Ok(result),
+                Reply::CopyOut => return Err(self.unexpected(b'H')),
+                Reply::CopyIn => return Err(self.unexpected(b'G')),
+                Reply::CopyBoth => return Err(self.unexpected(b'W')),
+            }
+        }
+    }
+
+    /// The next item of a COPY, waiting for it if need be. An error of the server ends the COPY.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn copy_item(&mut self) -> Result<CopyItem, ConnectionError> {
+        loop {
+            if let Some(item) = self.buffered_copy_item()? {
+                return Ok(item);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next item of a COPY if it is already here.
+    pub fn buffered_copy_item(&mut self) -> Result<Option<CopyItem>, ConnectionError> {
+        if self.state != State::Copying {
+            return Err(ConnectionError::NotIdle);
+        }
+        let Some(message) = self.buffered_message()? else {
+            return Ok(None);
+        };
+        match message.tag {
+            b'd' => Ok(Some(CopyItem::Data(message.body))),
+            b'c' => {
+                self.state = State::Busy;
+                Ok(Some(CopyItem::Done))
+            }
+            b'C' => {
+                self.state = State::Busy;
+                Ok(Some(CopyItem::Complete))
+            }
+            b'E' => {
+                self.state = State::Broken;
+                Err(ConnectionError::Server(Box::new(ServerMessage::parse_error(message.body))))
+            }
+            tag => Err(self.unexpected(tag)),
+        }
+    }
+
+    /// Sends one CopyData message; `encode` appends its payload.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the message is sent whole with the next one.
+    pub async fn send_copy_data(
+        &mut self,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), ConnectionError> {
+        let mut payload = BytesMut::new();
+        encode(&mut payload);
+        frontend::CopyData::new(payload).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
+        self.flush().await
+    }
+
+    /// Tells the server that this side of a COPY is over.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the message is sent with the next one.
+    pub async fn send_copy_done(&mut self) -> Result<(), ConnectionError> {
+        frontend::copy_done(&mut self.outgoing);
+        self.flush().await
+    }
+
+    /// Takes leave of the server and closes the socket. Failures do not matter any more.
+    pub async fn close(mut self) {
+        frontend::terminate(&mut self.outgoing);
+        if self.flush().await.is_ok() {
+            let _ = self.socket.shutdown().await;
+        }
+    }
+
+    fn copy(&mut self, reply: Reply) -> Reply {
+        self.state = State::Copying;
+        reply
+    }
+
+    fn broken(&mut self, error: ConnectionError) -> ConnectionError {
+        self.state = State::Broken;
+        error
+    }
+
+    fn broken_send(&mut self, error: io::Error) -> ConnectionError {
+        self.broken(ConnectionError::Send(OsError(error)))
+    }
+
+    fn unexpected(&mut self, tag: u8) -> ConnectionError {
+        let while_doing = match self.state {
+            State::Copying => "copying",
+            _ => "waiting for a result",
+        };
+        self.broken(ConnectionError::UnexpectedMessage { tag, while_doing })
+    }
+
+    /// Reads on to the point where the session is ready again after an error; a fatal one ends it.
+    async fn recover(&mut self, body: Bytes) -> ConnectionError {
+        let error = ConnectionError::Server(Box::new(ServerMessage::parse_error(body)));
+        loop {
+            match self.receive().await {
+                Ok(Message { tag: b'Z', .. }) => {
+                    self.state = State::Idle;
+                    return error;
+                }
+                Ok(_) => {}
+                Err(_) => return error,
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Message, ConnectionError> {
+        loop {
+            if let Some(message) = self.buffered_message()? {
+                return Ok(message);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next message that is not absorbed here: notices and parameters may come at any time.
+    fn buffered_message(&mut self) -> Result<Option<Message>, ConnectionError> {
+        loop {
+            let message = match self.deframer.next() {
+                Ok(message) => message,
+                Err(error) => return Err(self.broken(error.into())),
+            };
+            match message {
+                Some(Message { tag: b'N', body }) => {
+                    (self.notices)(&Notice::Server(ServerMessage::parse_notice(body)))
+                }
+                Some(message @ Message { tag: b'S', .. }) => {
+                    let (name, value) = parse_parameter(&message).map_err(ConnectionError::Parameter)?;
+                    self.start.parameters.retain(|(key, _)| *key != name);
+                    self.start.parameters.push((name, value));
+                }
+                message => return Ok(message),
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), ConnectionError> {
+        let buffer = self.deframer.buffer_with_room(READ_ROOM);
+        match self.socket.read_buf(buffer).await {
+            Ok(0) => Err(self.broken(ConnectionError::Closed)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.broken(receive_error(error))),
+        }
+    }
+
+    /// Sends what is to be sent. Where that fails, what the server said before it closed is the better error
+    /// (CN-294).
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        while self.outgoing.has_remaining() {
+            if let Err(error) = self.socket.write_buf(&mut self.outgoing).await {
+                self.outgoing.clear();
+                return Err(self.last_words().await.unwrap_or_else(|| send_error(error)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn last_words(&mut self) -> Option<ConnectionError> {
+        loop {
+            match self.receive().await {
+                Ok(Message { tag: b'E', body }) => {
+                    self.state = State::Broken;
+                    return Some(ConnectionError::Server(Box::new(ServerMessage::parse_error(body))));
+                }
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+pub(super) fn receive_error(error: io::Error) -> ConnectionError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Closed,
+        _ => ConnectionError::Receive(OsError(error)),
+    }
+}
+
+pub(super) fn send_error(error: io::Error) -> ConnectionError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Closed,
+        _ => ConnectionError::Send(OsError(error)),
+    }
+}

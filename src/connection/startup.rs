@@ -1,0 +1,300 @@
+//! From the startup message to a session that is ready for queries. Sans-I/O.
+//!
+//! Messages of the server go in; what must be sent comes out. A server is believed only in turn: an answer
+//! that does not fit the state ends the attempt, and once SCRAM has begun nothing but a verified server
+//! signature leads on.
+
+use bytes::{Buf, BytesMut};
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::message::frontend;
+
+use super::authentication::{Scram, ScramError};
+use super::frame::Message;
+use super::server_message::ServerMessage;
+use crate::types::Password;
+
+/// What a session reported while it started.
+#[derive(Clone, Debug, Default)]
+pub struct SessionStart {
+    /// The server's parameters, in the order in which they came.
+    pub parameters: Vec<(String, String)>,
+    /// The process id of the backend, from `BackendKeyData`.
+    pub backend_pid: Option<u32>,
+}
+
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartupError {
+    /// The server refused.
+    #[error("{0}")]
+    Server(ServerMessage),
+    /// The server wants a password and none is known.
+    #[error("fe_sendauth: no password supplied")]
+    PasswordMissing,
+    /// The server wants a kind of authentication that this client does not have.
+    #[error("{0}")]
+    Unsupported(String),
+    /// SCRAM failed.
+    #[error(transparent)]
+    Scram(#[from] ScramError),
+    /// The server ended authentication before it proved itself.
+    #[error("server did not complete authentication")]
+    Incomplete,
+    /// None of the mechanisms that the server offers is known.
+    #[error("none of the server's SASL authentication mechanisms are supported")]
+    NoMechanism,
+    /// A message out of turn or out of form.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// What to do after a message.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Send these bytes, if any, and wait for the next message.
+    Send(BytesMut),
+    /// A notice to pass on.
+    Notice(ServerMessage),
+    /// The session is ready.
+    Ready(SessionStart),
+}
+
+/// The state of one start-up.
+pub(super) struct Startup {
+    user: String,
+    password: Option<Password>,
+    state: State,
+    session: SessionStart,
+}
+
+enum State {
+    /// Waiting for an authentication request.
+    Authenticating,
+    /// Waiting for the server's first SCRAM message.
+    ScramFirst(Scram),
+    /// Waiting for the server's last SCRAM message.
+    ScramFinal(Scram),
+    /// Waiting for `AuthenticationOk`; the client has done its part.
+    Answered,
+    /// Authenticated; waiting for the session's parameters and its readiness.
+    Authenticated,
+}
+
+/// The startup message; the parameters are names and values in order (CN-207).
+pub(super) fn startup_message(parameters: &[(&str, &str)]) -> Result<BytesMut, StartupError> {
+    let mut message = BytesMut::new();
+    frontend::startup_message(parameters.iter().copied(), &mut message).map_err(unsendable)?;
+    Ok(message)
+}
+
+fn unsendable(_: std::io::Error) -> StartupError {
+    StartupError::Protocol("a value for the server contains a NUL byte".to_owned())
+}
+
+impl Startup {
+    pub(super) fn new(user: &str, password: Option<Password>) -> Self {
+        let password = password.filter(|password| !password.is_empty());
+        Self {
+            user: user.to_owned(),
+            password,
+            state: State::Authenticating,
+            session: SessionStart::default(),
+        }
+    }
+
+    pub(super) fn handle(&mut self, message: Message) -> Result<Step, StartupError> {
+        let authenticated = matches!(self.state, State::Authenticated);
+        match message.tag {
+            b'E' => Err(StartupError::Server(ServerMessage::parse_error(message.body))),
+            b'N' => Ok(Step::Notice(ServerMessage::parse_notice(message.body))),
+            b'R' if !authenticated => self.authenticate(message).map(Step::Send),
+            b'S' if authenticated => {
+                let parameter = parse_parameter(&message)?;
+                self.session.parameters.push(parameter);
+                Ok(Step::Send(BytesMut::new()))
+            }
+            b'K' if authenticated => {
+                self.session.backend_pid = Some(parse_backend_pid(message)?);
+                Ok(Step::Send(BytesMut::new()))
+            }
+            b'Z' if authenticated => Ok(Step::Ready(std::mem::take(&mut self.session))),
+            tag if authenticated => Err(unexpected(tag)),
+            tag => Err(StartupError::Protocol(format!(
+                "expected authentication request from server, but received {}",
+                tag.escape_ascii()
+            ))),
+        }
+    }
+
+    fn authenticate(&mut self, Message { mut body, .. }: Message) -> Result<BytesMut, StartupError> {
+        let code = body.try_get_u32().map_err(|_| malformed())?;
+        let state = std::mem::replace(&mut self.state, State::Answered);
+        let mut out = BytesMut::new();
+        match (code, state) {
+            (0, State::Authenticating | State::Answered) => self.state = State::Authenticated,
+            (0, _) => return Err(StartupError::Incomplete),
+            (3, State::Authenticating) => {
+                frontend::password_message(self.password()?.expose(), &mut out).map_err(unsendable)?;
+            }
+            (5, State::Authenticating) => {
+                let salt = <[u8; 4]>::try_from(&body[..]).map_err(|_| malformed())?;
+                let answer = md5_hash(self.user.as_bytes(), self.password()?.expose(), salt);
+                frontend::password_message(answer.as_bytes(), &mut out).map_err(unsendable)?;
+            }
+            (10, State::Authenticating) => {
+                if !body.split(|&byte| byte == 0).any(|name| name == Scram::MECHANISM.as_bytes()) {
+                    return Err(StartupError::NoMechanism);
+                }
+                self.password()?;
+                let scram = Scram::new()?;
+                let first = scram.client_first();
+                frontend::sasl_initial_response(Scram::MECHANISM, first.as_bytes(), &mut out)
+                    .map_err(unsendable)?;
+                self.state = State::ScramFirst(scram);
+            }
+            (11, State::ScramFirst(mut scram)) => {
+                let answer = scram.client_final(&body, self.password()?)?;
+                frontend::sasl_response(answer.as_bytes(), &mut out).map_err(unsendable)?;
+                self.state = State::ScramFinal(scram);
+            }
+            (12, State::ScramFinal(scram)) => scram.verify(&body)?,
+            (code, State::Authenticating) => return Err(unsupported(code)),
+            (code, _) => {
+                return Err(StartupError::Protocol(format!("authentication request {code} out of turn")));
+            }
+        }
+        Ok(out)
+    }
+
+    fn password(&self) -> Result<&Password, StartupError> {
+        self.password.as_ref().ok_or(StartupError::PasswordMissing)
+    }
+}
+
+fn unsupported(code: u32) -> StartupError {
+    StartupError::Unsupported(match code {
+        1 | 2 => "Kerberos 4/5 authentication not supported".to_owned(),
+        4 => "Crypt authentication not supported".to_owned(),
+        7 | 8 => "GSSAPI authentication not supported".to_owned(),
+        9 => "SSPI authentication not supported".to_owned(),
+        code => format!("authentication method {code} not supported"),
+    })
+}
+
+fn malformed() -> StartupError {
+    StartupError::Protocol("malformed message during start-up".to_owned())
+}
+
+fn unexpected(tag: u8) -> StartupError {
+    StartupError::Protocol(format!("unexpected message \"{}\" during start-up", tag.escape_ascii()))
+}
+
+/// A `ParameterStatus`: name, NUL, value, NUL.
+pub(super) fn parse_parameter(message: &Message) -> Result<(String, String), StartupError> {
+    let mut texts = message.body.split(|&byte| byte == 0);
+    let mut text = || texts.next().map(|text| String::from_utf8_lossy(text).into_owned());
+    match (text(), text()) {
+        (Some(name), Some(value)) => Ok((name, value)),
+        _ => Err(malformed()),
+    }
+}
+
+/// A `BackendKeyData` of protocol 3.0: process id and a key of four bytes.
+fn parse_backend_pid(mut message: Message) -> Result<u32, StartupError> {
+    match message.body.len() {
+        8 => Ok(message.body.get_u32()),
+        _ => Err(malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message(tag: u8, body: &'static [u8]) -> Message {
+        Message { tag, body: Bytes::from_static(body) }
+    }
+
+    fn sent(step: Step) -> BytesMut {
+        match step {
+            Step::Send(bytes) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn cn_207_the_startup_message_keeps_the_order() {
+        let bytes = startup_message(&[("user", "u"), ("replication", "true")]).unwrap();
+        assert_eq!(&bytes[..], b"\0\0\0\x21\0\x03\0\0user\0u\0replication\0true\0\0");
+    }
+
+    #[test]
+    fn cn_304_a_trusted_session_becomes_ready() {
+        let mut startup = Startup::new("u", None);
+        assert!(sent(startup.handle(message(b'R', b"\0\0\0\0")).unwrap()).is_empty());
+        startup.handle(message(b'S', b"server_version\x0018.6\0")).unwrap();
+        startup.handle(message(b'K', b"\0\0\0\x07\x01\x02\x03\x04")).unwrap();
+        let Step::Ready(session) = startup.handle(message(b'Z', b"I")).unwrap() else { panic!() };
+        assert_eq!(session.backend_pid, Some(7));
+        assert_eq!(session.parameters, [("server_version".to_owned(), "18.6".to_owned())]);
+    }
+
+    #[test]
+    fn cn_226_md5_answers_with_the_salted_hash() {
+        let mut startup = Startup::new("md5_user", Some("password".into()));
+        let answer = sent(startup.handle(message(b'R', b"\0\0\0\x05\x2a\x3d\x8f\xe0")).unwrap());
+        assert_eq!(&answer[..], b"p\0\0\0\x28md562af4dd09bbb41884907a838a3233294\0");
+    }
+
+    #[test]
+    fn cn_225_a_cleartext_password_is_sent_as_it_is() {
+        let mut startup = Startup::new("u", Some(Password::new(*b"\xffx")));
+        let answer = sent(startup.handle(message(b'R', b"\0\0\0\x03")).unwrap());
+        assert_eq!(&answer[..], b"p\0\0\0\x07\xffx\0");
+    }
+
+    #[test]
+    fn cn_275_a_missing_or_empty_password_is_said() {
+        for password in [None, Some(Password::from(""))] {
+            let mut startup = Startup::new("u", password);
+            let error = startup.handle(message(b'R', b"\0\0\0\x03")).unwrap_err();
+            assert_eq!(error.to_string(), "fe_sendauth: no password supplied");
+        }
+    }
+
+    #[test]
+    fn cn_235_ok_in_the_middle_of_scram_is_refused() {
+        let mut startup = Startup::new("u", Some("p".into()));
+        startup.handle(message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")).unwrap();
+        let error = startup.handle(message(b'R', b"\0\0\0\0")).unwrap_err();
+        assert_eq!(error.to_string(), "server did not complete authentication");
+    }
+
+    #[test]
+    fn cn_221_unknown_requests_are_refused_by_name() {
+        for (body, text) in [
+            (&b"\0\0\0\x02"[..], "Kerberos 4/5 authentication not supported"),
+            (b"\0\0\0\x07", "GSSAPI authentication not supported"),
+            (b"\0\0\0\x63", "authentication method 99 not supported"),
+            (b"\0\0\0\x0aOTHER\0\0", "none of the server's SASL authentication mechanisms are supported"),
+        ] {
+            let error = Startup::new("u", Some("p".into())).handle(message(b'R', body)).unwrap_err();
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn messages_out_of_turn_are_refused() {
+        let mut startup = Startup::new("u", None);
+        let error = startup.handle(message(b'Z', b"I")).unwrap_err();
+        assert_eq!(error.to_string(), "expected authentication request from server, but received Z");
+        assert!(startup.handle(message(b'R', b"\0\0\0\x0b")).is_err());
+        let mut startup = Startup::new("u", None);
+        startup.handle(message(b'R', b"\0\0\0\0")).unwrap();
+        assert!(startup.handle(message(b'R', b"\0\0\0\0")).is_err());
+        assert!(startup.handle(message(b'D', b"")).is_err());
+    }
+}
