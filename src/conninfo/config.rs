@@ -1,7 +1,5 @@
 //! The configuration of a connection: settings turned into types, every value checked.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,11 +7,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::host::parse_integer;
+use super::integer;
 use super::passfile::{self, PassfileKey, PassfileWarning};
+use super::tls_choices::TlsChoices;
 use super::{
-    ChannelBinding, ConninfoError, GssEncMode, Host, Keyword, LoadBalanceHosts, ProtocolVersion, RequireAuth,
-    Settings, SslCertMode, SslMode, SslNegotiation, TargetSessionAttrs, TlsVersion,
+    ChannelBinding, ConninfoError, GssEncMode, Host, Keepalives, Keyword, LoadBalanceHosts, ProtocolVersion,
+    RequireAuth, Settings, SslCertMode, SslMode, SslNegotiation, SslRootCert, TargetSessionAttrs, TlsVersion,
 };
 use crate::types::Password;
 
@@ -125,26 +124,6 @@ pub struct Config {
     pub oauth_scope: Option<String>,
 }
 
-/// When the system asks a silent peer whether it is still there; none is the system's default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keepalives {
-    /// `keepalives_idle`: after how much silence, in whole seconds.
-    pub idle: Option<Duration>,
-    /// `keepalives_interval`: how long until it asks again, in whole seconds.
-    pub interval: Option<Duration>,
-    /// `keepalives_count`: how often, before the connection counts as lost.
-    pub count: Option<u32>,
-}
-
-/// Whom to trust.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SslRootCert {
-    /// `system`: whom the platform trusts.
-    System,
-    /// The certificates of a file.
-    File(PathBuf),
-}
-
 /// The password for a host, if there is one, and how it was found.
 #[derive(Clone, Debug, Default)]
 pub struct PasswordLookup {
@@ -162,13 +141,16 @@ impl Config {
     /// What concerns one host only shows in [`Host::endpoint`].
     pub fn from_settings(settings: &Settings) -> Result<Self, ConninfoError> {
         let text = |keyword| settings.text(keyword);
-        let path = |keyword| settings.non_empty(keyword).map(to_path);
+        let path = |keyword| settings.path(keyword);
         let secret = |keyword| settings.non_empty(keyword).map(Password::new);
         let starts_with_1 = |keyword| settings.value(keyword).is_some_and(|value| value.starts_with(b"1"));
         let hosts = Host::list(settings)?;
         let require_auth = RequireAuth::from_settings(settings)?;
         let channel_binding = ChannelBinding::from_settings(settings)?;
         let tls = TlsChoices::from_settings(settings)?;
+        let gss_enc_mode = GssEncMode::from_settings(settings)?;
+        let target_session_attrs = TargetSessionAttrs::from_settings(settings)?;
+        let load_balance_hosts = LoadBalanceHosts::from_settings(settings)?;
         let (min_protocol_version, max_protocol_version) = protocol_versions(settings)?;
         Ok(Self {
             hosts,
@@ -185,11 +167,11 @@ impl Config {
             geqo: settings.startup_value("PGGEQO")?,
             min_protocol_version,
             max_protocol_version,
-            target_session_attrs: TargetSessionAttrs::from_settings(settings)?,
-            load_balance_hosts: LoadBalanceHosts::from_settings(settings)?,
-            connect_timeout: seconds(settings, Keyword::ConnectTimeout)?,
-            keepalives: keepalives(settings)?,
-            tcp_user_timeout: positive(settings, Keyword::TcpUserTimeout)?
+            target_session_attrs,
+            load_balance_hosts,
+            connect_timeout: integer::seconds(settings, Keyword::ConnectTimeout)?,
+            keepalives: Keepalives::from_settings(settings)?,
+            tcp_user_timeout: integer::positive(settings, Keyword::TcpUserTimeout)?
                 .map(|number| Duration::from_millis(number.into())),
             ssl_mode: tls.mode,
             ssl_negotiation: tls.negotiation,
@@ -210,7 +192,7 @@ impl Config {
             channel_binding,
             scram_client_key: scram_key(settings, Keyword::ScramClientKey, "client")?,
             scram_server_key: scram_key(settings, Keyword::ScramServerKey, "server")?,
-            gss_enc_mode: GssEncMode::from_settings(settings)?,
+            gss_enc_mode,
             krb_srv_name: text(Keyword::KrbSrvName)?,
             gss_delegation: starts_with_1(Keyword::GssDelegation),
             oauth_issuer: text(Keyword::OauthIssuer)?,
@@ -263,49 +245,6 @@ impl FromStr for Config {
     }
 }
 
-/// The settings of TLS that depend on each other.
-struct TlsChoices {
-    mode: SslMode,
-    negotiation: SslNegotiation,
-    cert_mode: SslCertMode,
-    root_cert: Option<SslRootCert>,
-    min_version: Option<TlsVersion>,
-    max_version: Option<TlsVersion>,
-}
-
-impl TlsChoices {
-    fn from_settings(settings: &Settings) -> Result<Self, ConninfoError> {
-        let choices = Self {
-            mode: SslMode::from_settings(settings)?,
-            negotiation: SslNegotiation::from_settings(settings)?,
-            root_cert: root_cert(settings),
-            min_version: TlsVersion::from_settings(settings, Keyword::SslMinProtocolVersion)?,
-            max_version: TlsVersion::from_settings(settings, Keyword::SslMaxProtocolVersion)?,
-            cert_mode: SslCertMode::from_settings(settings)?,
-        };
-        let mode = choices.mode;
-        if choices.root_cert == Some(SslRootCert::System) && mode < SslMode::VerifyFull {
-            return Err(ConninfoError::WeakSslModeForSystemRoots { mode });
-        }
-        if choices.negotiation == SslNegotiation::Direct && mode < SslMode::Require {
-            return Err(ConninfoError::WeakSslModeForDirect { mode });
-        }
-        if let (Some(min), Some(max)) = (choices.min_version, choices.max_version)
-            && min > max
-        {
-            return Err(ConninfoError::TlsVersionRange);
-        }
-        Ok(choices)
-    }
-}
-
-fn root_cert(settings: &Settings) -> Option<SslRootCert> {
-    settings.non_empty(Keyword::SslRootCert).map(|value| match value {
-        b"system" => SslRootCert::System,
-        file => SslRootCert::File(to_path(file)),
-    })
-}
-
 /// Only the connection string and options name a database (CN-091, CN-093).
 fn dbname(settings: &Settings) -> Result<Option<String>, ConninfoError> {
     use super::Origin::{ConnectionString, Option as CommandLine};
@@ -328,33 +267,6 @@ fn protocol_versions(settings: &Settings) -> Result<(ProtocolVersion, ProtocolVe
     if min > max { Err(ConninfoError::ProtocolVersionRange) } else { Ok((min, max)) }
 }
 
-fn keepalives(settings: &Settings) -> Result<Option<Keepalives>, ConninfoError> {
-    let keepalives = Keepalives {
-        idle: seconds(settings, Keyword::KeepalivesIdle)?,
-        interval: seconds(settings, Keyword::KeepalivesInterval)?,
-        count: positive(settings, Keyword::KeepalivesCount)?,
-    };
-    let is_off = integer(settings, Keyword::Keepalives)? == Some(0);
-    Ok((!is_off).then_some(keepalives))
-}
-
-fn seconds(settings: &Settings, keyword: Keyword) -> Result<Option<Duration>, ConninfoError> {
-    Ok(positive(settings, keyword)?.map(|number| Duration::from_secs(number.into())))
-}
-
-/// Zero and negative numbers stand for the default (CN-117).
-fn positive(settings: &Settings, keyword: Keyword) -> Result<Option<u32>, ConninfoError> {
-    let number = integer(settings, keyword)?.and_then(|number| u32::try_from(number).ok());
-    Ok(number.filter(|&number| number > 0))
-}
-
-fn integer(settings: &Settings, keyword: Keyword) -> Result<Option<i32>, ConninfoError> {
-    let Some(value) = settings.value(keyword) else { return Ok(None) };
-    let invalid =
-        || ConninfoError::InvalidInteger { keyword, value: String::from_utf8_lossy(value).into_owned() };
-    parse_integer(value).map(Some).ok_or_else(invalid)
-}
-
 fn scram_key(
     settings: &Settings,
     keyword: Keyword,
@@ -367,10 +279,6 @@ fn scram_key(
         SCRAM_KEY_LENGTH => Ok(Some(key)),
         length => Err(ConninfoError::InvalidScramKeyLength { side, length }),
     }
-}
-
-fn to_path(value: &[u8]) -> PathBuf {
-    OsString::from_vec(value.to_vec()).into()
 }
 
 #[cfg(test)]

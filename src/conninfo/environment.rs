@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Keyword;
 
-/// Variables that belong to no keyword (1.4 of the specification of connections).
+/// Variables that belong to no keyword (CN-052 … CN-054, CN-061).
 const FURTHER_VARIABLES: [&str; 8] =
     ["PGREQUIRESSL", "PGDATESTYLE", "PGTZ", "PGGEQO", "HOME", "LC_ALL", "LC_CTYPE", "LANG"];
 

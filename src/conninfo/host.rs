@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{ConninfoError, Keyword, Settings};
+use super::{ConninfoError, Keyword, Settings, integer};
 
 /// Where the packages of Debian, Ubuntu and Red Hat have their sockets (CN-095).
 const DEFAULT_SOCKET_DIRECTORY: &str = "/var/run/postgresql";
@@ -136,7 +136,7 @@ impl Port {
     /// The number, which lies between 1 and 65535.
     pub fn number(&self) -> Result<u16, HostError> {
         let number =
-            parse_integer(self.0.as_bytes()).ok_or_else(|| HostError::PortNotInteger(self.0.clone()))?;
+            integer::parse(self.0.as_bytes()).ok_or_else(|| HostError::PortNotInteger(self.0.clone()))?;
         match u16::try_from(number) {
             Ok(number) if number > 0 => Ok(number),
             _ => Err(HostError::PortOutOfRange(self.0.clone())),
@@ -166,13 +166,6 @@ impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// A decimal integer of 32 bits, with a sign or not, with white space around it or not (CN-051).
-pub(super) fn parse_integer(text: &[u8]) -> Option<i32> {
-    let text = str::from_utf8(text).ok()?;
-    let is_white = |c: char| u8::try_from(c).is_ok_and(super::keyword_value::is_white);
-    text.trim_matches(is_white).parse().ok()
 }
 
 fn split(list: &str) -> Vec<Option<String>> {

@@ -65,6 +65,8 @@ mod enumerated;
 mod environment;
 mod error;
 mod host;
+mod integer;
+mod keepalives;
 mod keyword;
 mod keyword_value;
 mod local_user;
@@ -72,9 +74,10 @@ mod passfile;
 mod primary_conninfo;
 mod require_auth;
 mod settings;
+mod tls_choices;
 mod uri;
 
-pub use config::{Config, Keepalives, PasswordLookup, SslRootCert};
+pub use config::{Config, PasswordLookup};
 pub use enumerated::{
     ChannelBinding, GssEncMode, LoadBalanceHosts, ProtocolVersion, SslCertMode, SslMode, SslNegotiation,
     TargetSessionAttrs, TlsVersion,
@@ -82,8 +85,10 @@ pub use enumerated::{
 pub use environment::Environment;
 pub use error::ConninfoError;
 pub use host::{Endpoint, Host, HostError, Port};
+pub use keepalives::Keepalives;
 pub use keyword::Keyword;
 pub use passfile::PassfileWarning;
 pub use primary_conninfo::PrimaryConninfo;
 pub use require_auth::{AuthMethod, RequireAuth};
 pub use settings::{Origin, Settings, SettingsBuilder};
+pub use tls_choices::SslRootCert;

@@ -70,11 +70,11 @@ fn find(content: &[u8], key: PassfileKey<'_>) -> Option<Password> {
 
 /// The password of a line that matches. What follows a fifth colon does not belong to it (CN-082).
 fn password_of_line(line: &[u8], key: PassfileKey<'_>) -> Option<Password> {
-    if line.starts_with(b"#") {
+    let is_comment = line.starts_with(b"#");
+    // The protocol cannot carry a NUL byte, so such a line holds no password.
+    if is_comment || line.contains(&0) {
         return None;
     }
-    // A NUL byte ends a line as it does for the C programs; no password can hold one.
-    let line = line.split(|&byte| byte == 0).next()?;
     let end = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
     let mut rest = &line[..end];
     for wanted in [key.host, key.port, key.database, key.user] {
@@ -151,7 +151,7 @@ mod tests {
             ("db:5432:replication:me:", Some("")),
             ("db:5432:replication:me", None),
             ("db", None),
-            ("db:5432:replication:me:pw\0rest", Some("pw")),
+            ("db:5432:replication:me:pw\0rest", None),
             (" db:5432:replication:me:no", None),
             ("db:5432:replication:me: pw ", Some(" pw ")),
         ] {

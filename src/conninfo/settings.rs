@@ -82,6 +82,11 @@ impl Settings {
         self.non_empty(keyword).map(|value| to_text(value, keyword.name())).transpose()
     }
 
+    /// The same as a path, which may be any bytes.
+    pub(super) fn path(&self, keyword: Keyword) -> Option<PathBuf> {
+        self.non_empty(keyword).map(to_path)
+    }
+
     /// The value of a variable that sets a startup parameter, unless it is `default` (CN-053).
     pub(super) fn startup_value(&self, variable: &'static str) -> Result<Option<String>, ConninfoError> {
         let value = self.environment.non_empty(variable).filter(|v| !v.eq_ignore_ascii_case(b"default"));
@@ -287,9 +292,13 @@ fn refuse_service(values: &Values, environment: &Environment) -> Result<(), Conn
 }
 
 fn home(environment: &Environment, find: FindLocalUser<'_>) -> Option<PathBuf> {
-    let of_environment = environment.non_empty("HOME").map(|home| OsString::from_vec(home.to_vec()).into());
+    let of_environment = environment.non_empty("HOME").map(to_path);
     let of_user = || find().ok().flatten().map(|user| user.home);
     of_environment.or_else(of_user).filter(|home| !home.as_os_str().is_empty())
+}
+
+fn to_path(value: &[u8]) -> PathBuf {
+    OsString::from_vec(value.to_vec()).into()
 }
 
 fn to_text(value: &[u8], name: &'static str) -> Result<String, ConninfoError> {
