@@ -26,7 +26,7 @@ fn answers_and_keeps_data(major: u16) {
 
     cluster.psql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number");
     cluster.crash();
-    assert_eq!(processes_in(cluster.data_directory()), []);
+    assert_eq!(processes_in(cluster.data_dir()), []);
     cluster.start();
     assert_eq!(cluster.psql("SELECT sum(number) FROM kept"), "500500");
 
@@ -64,14 +64,14 @@ fn a_server_does_not_run_as_root() {
     let cluster = Cluster::builder(15).start();
     let account = ServerAccount::current();
     assert_ne!(account.uid, 0);
-    let processes = processes_in(cluster.data_directory());
+    let processes = processes_in(cluster.data_dir());
     assert!(processes.contains(&cluster.pid()));
     for pid in processes {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let uids = format!("Uid:\t{0}\t{0}\t{0}\t{0}\n", account.uid);
         assert!(status.contains(&uids), "{status}");
     }
-    assert_eq!(fs::metadata(cluster.data_directory()).unwrap().uid(), account.uid);
+    assert_eq!(fs::metadata(cluster.data_dir()).unwrap().uid(), account.uid);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn settings_rules_and_initdb_arguments_take_effect() {
     assert_eq!(cluster.psql("SHOW wal_keep_size"), "48MB");
     assert_eq!(cluster.psql("SHOW wal_segment_size"), "1MB");
     assert_eq!(cluster.psql("SHOW fsync"), "off");
-    assert!(fs::read_to_string(cluster.data_directory().join("postgresql.conf")).unwrap().contains("it''s"));
+    assert!(fs::read_to_string(cluster.data_dir().join("postgresql.conf")).unwrap().contains("it''s"));
 
     cluster.psql("CREATE ROLE locked_out LOGIN");
     let connect = |user: &str| {
@@ -151,8 +151,8 @@ struct Traces {
 impl Traces {
     fn of(cluster: &Cluster) -> Self {
         Self {
-            data_directory: cluster.data_directory().to_owned(),
-            socket_directory: cluster.socket_directory().to_owned(),
+            data_directory: cluster.data_dir().to_owned(),
+            socket_directory: cluster.socket_dir().to_owned(),
             port: cluster.port(),
         }
     }
@@ -271,7 +271,7 @@ fn back_up(primary: &Cluster, target: &Path, wal_method: &str) {
 fn standby_streams_and_is_promoted(major: u16) {
     let primary = Cluster::builder(major).start();
     primary.pgbench_init(1);
-    let mut load = primary.pgbench_load();
+    let load = primary.pgbench_load();
     wait_for("the load to commit", DEADLINE, || {
         primary.psql("SELECT count(*) > 10 FROM pgbench_history") == "t"
     });
@@ -280,8 +280,7 @@ fn standby_streams_and_is_promoted(major: u16) {
     back_up(&primary, &backup, "stream");
     let mut standby = Cluster::existing(major, &backup).setting("cluster_name", "second").start();
     standby.wait_until_streaming(&primary);
-    load.assert_running();
-    load.stop();
+    load.stop(&primary);
     standby.wait_until_replayed(&primary);
     assert!(standby.is_in_recovery());
     let history = "SELECT count(*), sum(delta) FROM pgbench_history";

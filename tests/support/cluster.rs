@@ -224,11 +224,11 @@ impl Cluster {
         &self.installation
     }
 
-    pub fn data_directory(&self) -> &Path {
+    pub fn data_dir(&self) -> &Path {
         &self.data_directory
     }
 
-    pub fn socket_directory(&self) -> &Path {
+    pub fn socket_dir(&self) -> &Path {
         &self.socket_directory
     }
 

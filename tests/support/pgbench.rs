@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::installation::client_program;
 use super::run::{Run, Running};
+use super::wait::{DEADLINE, wait_for};
 
 /// Transactions that go on in the background until this value is dropped.
 #[derive(Debug)]
@@ -29,14 +30,18 @@ impl Load {
         assert!(self.pgbench.is_running(), "pgbench ended: {}", self.pgbench.stderr_so_far());
     }
 
-    /// Ends the load.
+    /// Ends the load and waits until its last transactions have ended on the server.
     ///
     /// # Panics
     ///
     /// If it had ended before.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(mut self, cluster: &Cluster) {
         self.assert_running();
+        drop(self);
+        wait_for("the sessions of pgbench to end", DEADLINE, || {
+            cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'") == "0"
+        });
     }
 }
 
@@ -51,7 +56,7 @@ pub fn initialize(cluster: &Cluster, scale: u32) {
 
 fn connection_options(cluster: &Cluster) -> [String; 4] {
     [
-        format!("--host={}", cluster.socket_directory().display()),
+        format!("--host={}", cluster.socket_dir().display()),
         format!("--port={}", cluster.port()),
         "--username=postgres".to_owned(),
         "postgres".to_owned(),
