@@ -311,7 +311,7 @@ impl Session {
             };
             match message {
                 Some(Message { tag: b'N', body }) => {
-                    (self.notices)(&Notice::Server(ServerMessage::parse_notice(body)))
+                    (self.notices)(&Notice::Server(ServerMessage::parse_notice(body)));
                 }
                 Some(message @ Message { tag: b'S', .. }) => {
                     let (name, value) = parse_parameter(&message).map_err(ConnectionError::Parameter)?;

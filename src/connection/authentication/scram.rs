@@ -50,10 +50,10 @@ pub(in crate::connection) struct Scram {
 
 impl Scram {
     /// The name of the mechanism.
-    pub const MECHANISM: &'static str = "SCRAM-SHA-256";
+    pub(in crate::connection) const MECHANISM: &'static str = "SCRAM-SHA-256";
 
     /// Starts an exchange with a fresh nonce.
-    pub fn new() -> Result<Self, ScramError> {
+    pub(in crate::connection) fn new() -> Result<Self, ScramError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| ScramError::Nonce)?;
         Ok(Self::with_nonce(BASE64.encode(nonce)))
@@ -65,12 +65,16 @@ impl Scram {
     }
 
     /// The first message.
-    pub fn client_first(&self) -> String {
+    pub(in crate::connection) fn client_first(&self) -> String {
         format!("{GS2_HEADER}{}", self.client_first_bare)
     }
 
     /// Answers the server's first message with the proof.
-    pub fn client_final(&mut self, server_first: &[u8], password: &Password) -> Result<String, ScramError> {
+    pub(in crate::connection) fn client_final(
+        &mut self,
+        server_first: &[u8],
+        password: &Password,
+    ) -> Result<String, ScramError> {
         let challenge = Challenge::parse(server_first)?;
         if !challenge.nonce.starts_with(&self.nonce) || challenge.nonce.len() == self.nonce.len() {
             return Err(ScramError::NonceMismatch);
@@ -90,7 +94,7 @@ impl Scram {
     }
 
     /// Checks the server's last message: only one who knows the password can have made it.
-    pub fn verify(self, server_final: &[u8]) -> Result<(), ScramError> {
+    pub(in crate::connection) fn verify(self, server_final: &[u8]) -> Result<(), ScramError> {
         let text = std::str::from_utf8(server_final).map_err(|_| ScramError::Malformed("not UTF-8"))?;
         if let Some(error) = text.strip_prefix("e=") {
             return Err(ScramError::Server(error.to_owned()));
@@ -167,7 +171,7 @@ fn salt_password(password: &Password, salt: &[u8], iterations: u32) -> [u8; 32] 
     result
 }
 
-/// SASLprep; where it does not apply the bytes are used as they are, as the server did when it stored
+/// Prepares a password by RFC 4013; where that does not apply the bytes are used as they are, as the server did when it stored
 /// the secret (CN-239 … CN-243).
 fn prepare(password: &Password) -> Vec<u8> {
     let bytes = password.expose();
