@@ -24,7 +24,7 @@ const LARGEST_RESULT: usize = 32 << 20;
 
 /// What a command answers next.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Rows; more may follow.
     Rows(ResultSet),
     /// A part of the command that has no rows is complete.
@@ -41,7 +41,7 @@ pub enum Reply {
 
 /// What comes next in a COPY.
 #[derive(Debug)]
-pub enum CopyItem {
+pub(crate) enum CopyItem {
     /// The payload of one message.
     Data(Bytes),
     /// The server has sent everything.
@@ -60,7 +60,7 @@ enum State {
 }
 
 /// A session that finished its start-up. One task owns it.
-pub struct Session {
+pub(crate) struct Session {
     socket: Socket,
     deframer: Deframer,
     /// Bytes to send; what a dropped future left unsent stays here and goes first next time.
@@ -102,17 +102,17 @@ impl Session {
     }
 
     /// A parameter that the server reported, in its latest value.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.start.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The server's version.
-    pub fn server_version(&self) -> &ServerVersion {
+    pub(crate) fn server_version(&self) -> &ServerVersion {
         &self.version
     }
 
     /// The process id of the backend that serves this session.
-    pub fn backend_pid(&self) -> Option<u32> {
+    pub(crate) fn backend_pid(&self) -> Option<u32> {
         self.start.backend_pid
     }
 
@@ -120,7 +120,7 @@ impl Session {
     ///
     /// # Cancel safety
     /// A dropped future leaves the session busy; it can only be closed then.
-    pub async fn start_command(&mut self, command: &str) -> Result<(), ConnectionError> {
+    pub(crate) async fn start_command(&mut self, command: &str) -> Result<(), ConnectionError> {
         if self.state != State::Idle {
             return Err(ConnectionError::NotIdle);
         }
@@ -135,7 +135,7 @@ impl Session {
     ///
     /// # Cancel safety
     /// Rows already received are lost when the future is dropped; the session stays busy.
-    pub async fn reply(&mut self) -> Result<Reply, ConnectionError> {
+    pub(crate) async fn reply(&mut self) -> Result<Reply, ConnectionError> {
         let mut rows: Option<ResultSet> = None;
         let mut size = 0;
         loop {
@@ -171,7 +171,7 @@ impl Session {
     ///
     /// # Cancel safety
     /// A dropped future leaves the session busy; it can only be closed then.
-    pub async fn query(&mut self, command: &str) -> Result<ResultSet, ConnectionError> {
+    pub(crate) async fn query(&mut self, command: &str) -> Result<ResultSet, ConnectionError> {
         self.start_command(command).await?;
         let mut result = ResultSet::default();
         loop {
@@ -190,7 +190,7 @@ impl Session {
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub async fn copy_item(&mut self) -> Result<CopyItem, ConnectionError> {
+    pub(crate) async fn copy_item(&mut self) -> Result<CopyItem, ConnectionError> {
         loop {
             if let Some(item) = self.buffered_copy_item()? {
                 return Ok(item);
@@ -200,7 +200,7 @@ impl Session {
     }
 
     /// The next item of a COPY if it is already here.
-    pub fn buffered_copy_item(&mut self) -> Result<Option<CopyItem>, ConnectionError> {
+    pub(crate) fn buffered_copy_item(&mut self) -> Result<Option<CopyItem>, ConnectionError> {
         if self.state != State::Copying {
             return Err(ConnectionError::NotIdle);
         }
@@ -229,7 +229,7 @@ impl Session {
     ///
     /// # Cancel safety
     /// When the future is dropped, the message is sent whole with the next one.
-    pub async fn send_copy_data(
+    pub(crate) async fn send_copy_data(
         &mut self,
         encode: impl FnOnce(&mut BytesMut),
     ) -> Result<(), ConnectionError> {
@@ -243,13 +243,13 @@ impl Session {
     ///
     /// # Cancel safety
     /// When the future is dropped, the message is sent with the next one.
-    pub async fn send_copy_done(&mut self) -> Result<(), ConnectionError> {
+    pub(crate) async fn send_copy_done(&mut self) -> Result<(), ConnectionError> {
         frontend::copy_done(&mut self.outgoing);
         self.flush().await
     }
 
     /// Takes leave of the server and closes the socket. Failures do not matter any more.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         frontend::terminate(&mut self.outgoing);
         if self.flush().await.is_ok() {
             let _ = self.socket.shutdown().await;
