@@ -22,6 +22,7 @@ mod error;
 mod feedback;
 mod options;
 mod run;
+mod segment_writer;
 mod tar_archive;
 
 pub use archive::{OpenSegment, WalArchive};

@@ -17,10 +17,10 @@ use std::time::SystemTime;
 use super::archive::{OpenSegment, WalArchive};
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Access, Directory, Durable, OutputFile, StorageError, SyncPolicy};
+use crate::tar::{END_OF_ARCHIVE, MemberHeader, padding_len};
 use crate::types::{Lsn, SegmentSize, TimelineId, WalFileName};
 
 const FILE_NAME: &str = "pg_wal.tar";
-const BLOCK: usize = 512;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A tar file beside those of a base backup (BB-199).
@@ -60,7 +60,7 @@ impl WalArchive for TarArchive {
     fn open_segment(&mut self, segment: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
         let (policy, remaining) = (self.policy, self.segment_size.as_u64());
         let file = self.file()?;
-        file.append(&header(&segment.to_string(), remaining))?;
+        append_header(file, &segment.to_string(), remaining)?;
         Ok(Box::new(SegmentMember { file, policy, segment, remaining }))
     }
 
@@ -71,9 +71,10 @@ impl WalArchive for TarArchive {
     fn store_history(&mut self, history: &TimelineHistoryFile) -> Result<(), StorageError> {
         let policy = self.policy;
         let file = self.file()?;
-        file.append(&header(&history.name, history.content.len() as u64))?;
+        let size = history.content.len() as u64;
+        append_header(file, &history.name, size)?;
         file.append(&history.content)?;
-        file.append(&ZEROS[..history.content.len().next_multiple_of(BLOCK) - history.content.len()])?;
+        file.append(&ZEROS[..padding_len(size)])?;
         append_done(file, &history.name)?;
         file.sync(policy, ())?;
         self.histories.push(history.name.clone());
@@ -82,7 +83,7 @@ impl WalArchive for TarArchive {
 
     fn finish(&mut self) -> Result<(), StorageError> {
         if let Some(file) = &mut self.file {
-            file.append(&ZEROS[..2 * BLOCK])?;
+            file.append(&END_OF_ARCHIVE)?;
             file.sync(self.policy, ())?;
         }
         Ok(())
@@ -137,39 +138,21 @@ impl OpenSegment for SegmentMember<'_> {
 }
 
 fn append_done(file: &mut OutputFile, name: &str) -> Result<(), StorageError> {
-    file.append(&header(&format!("archive_status/{name}.done"), 0))
+    append_header(file, &format!("archive_status/{name}.done"), 0)
 }
 
-/// The header of a member as it is made now (BB-163); names here are far shorter than 100 bytes.
-fn header(name: &str, size: u64) -> [u8; BLOCK] {
+/// Begins a member of that many bytes as it is made now.
+fn append_header(file: &mut OutputFile, name: &str, size: u64) -> Result<(), StorageError> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    header_at(name, size, now.as_secs())
-}
-
-fn header_at(name: &str, size: u64, mtime: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let zero = "0000000 ";
-    for (offset, field) in [
-        (0, name),
-        (100, "0000600 "),
-        (108, zero),
-        (116, zero),
-        (124, &format!("{size:011o} ")),
-        (136, &format!("{mtime:011o} ")),
-        // The checksum counts its own field as blanks.
-        (148, "        "),
-        (156, "0"),
-        (257, "ustar\x0000"),
-        (265, "postgres"),
-        (297, "postgres"),
-        (329, zero),
-        (337, zero),
-    ] {
-        block[offset..offset + field.len()].copy_from_slice(field.as_bytes());
+    let path = name.as_bytes();
+    let header = MemberHeader { path, mode: 0o600, uid: 0, gid: 0, size, modified_at: now.as_secs() };
+    match header.to_block() {
+        Ok(block) => file.append(&block),
+        Err(error) => {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, error).into();
+            Err(StorageError::WriteFile { path: file.path().to_owned(), source })
+        }
     }
-    let checksum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
-    block[148..156].copy_from_slice(format!("{checksum:07o} ").as_bytes());
-    block
 }
 
 #[cfg(test)]
@@ -194,29 +177,22 @@ mod tests {
         TarArchive::new(Directory::open(root).unwrap(), SegmentSize::new(MIB).unwrap(), access, policy)
     }
 
+    /// Name, content and mode of each member; the owner has the numbers and names that
+    /// `pg_basebackup` gives it.
     fn members(tar: &Path) -> Vec<(String, Vec<u8>, u32)> {
         let mut archive = ::tar::Archive::new(std::fs::File::open(tar).unwrap());
         let member = |entry: io::Result<::tar::Entry<'_, _>>| {
             let mut entry = entry.unwrap();
             let mut content = Vec::new();
             entry.read_to_end(&mut content).unwrap();
+            let header = entry.header();
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+            assert_eq!(header.username().unwrap(), Some("postgres"));
+            assert_eq!(header.groupname().unwrap(), Some("postgres"));
             let name = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
             (name, content, entry.header().mode().unwrap())
         };
         archive.entries().unwrap().map(member).collect()
-    }
-
-    #[test]
-    fn bb_163_the_header_is_that_of_pg_basebackup() {
-        // From a pg_wal.tar of pg_basebackup 15: the bytes from offset 100 to 344, zeros as dots.
-        let recorded = "0000600 0000000 0000000 00100000000 15300455730 0015350 0..............................\
-             ......................................................................ustar.00postgres....\
-             ....................postgres........................0000000 0000000 ";
-        let header = header_at("000000010000000000000002", 16 << 20, 0o15_300_455_730);
-        let text: String = header[100..345].iter().map(|&b| if b == 0 { '.' } else { b as char }).collect();
-        assert_eq!(text, recorded);
-        assert_eq!(&header[..25], b"000000010000000000000002\0");
-        assert!(header[345..].iter().all(|&byte| byte == 0));
     }
 
     #[test]
