@@ -1,0 +1,391 @@
+//! The thread that writes and syncs segments, so that the task on the network never waits for a disk.
+//!
+//! In come batches and orders, through a queue of a few entries whose bytes the sender bounds by the
+//! progress it sees; out come the positions the disk has reached. The first error ends the thread,
+//! and nothing is called durable after it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::archive::WalArchive;
+use super::batch::Batch;
+use super::segment_writer::{Command, Order, Writer};
+use crate::protocol::TimelineHistoryFile;
+use crate::storage::{Durable, StorageError};
+use crate::types::{Lsn, OsError, TimelineId};
+
+/// How far the disk has come. Invariant while one timeline streams: `flushed <= written`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskProgress {
+    /// The end of what the kernel has taken.
+    pub written: Lsn,
+    /// The end of what is durable.
+    pub flushed: Durable<Lsn>,
+}
+
+/// Why nothing more is written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The archive refused something.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The thread could not be started.
+    #[error("could not start the thread that writes WAL")]
+    Start(#[source] OsError),
+    /// The thread ended without saying why: the archive panicked.
+    #[error("the thread that writes WAL ended unexpectedly")]
+    Died,
+}
+
+/// The side of the thread that the network task holds.
+///
+/// Dropping it makes the thread leave its work undone, and waits for what it is doing at the moment.
+#[derive(Debug)]
+pub(super) struct DiskThread {
+    commands: Option<mpsc::Sender<Command>>,
+    progress: watch::Receiver<DiskProgress>,
+    outcome: Option<oneshot::Receiver<Result<(), StorageError>>>,
+    abandoned: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DiskThread {
+    /// Batches that may wait in the queue. While it is full the next batch grows instead, so a slow
+    /// disk gets fewer and larger writes.
+    const QUEUE: usize = 8;
+
+    /// Starts the thread.
+    pub(super) fn spawn(archive: Box<dyn WalArchive>) -> Result<Self, DiskError> {
+        let beginning = DiskProgress { written: Lsn::ZERO, flushed: Durable::nothing_before(Lsn::ZERO) };
+        let (commands, inbox) = mpsc::channel(Self::QUEUE);
+        let (publish, progress) = watch::channel(beginning);
+        let (tell, outcome) = oneshot::channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let writer = Writer::new(archive, inbox, publish, Arc::clone(&abandoned));
+        let thread = std::thread::Builder::new()
+            .name("wal-writer".to_owned())
+            .spawn(move || {
+                // Nobody listens where the other side was dropped.
+                let _ = tell.send(writer.run());
+            })
+            .map_err(|error| DiskError::Start(error.into()))?;
+        Ok(Self {
+            commands: Some(commands),
+            progress,
+            outcome: Some(outcome),
+            abandoned,
+            thread: Some(thread),
+        })
+    }
+
+    /// How far the disk has come.
+    pub(super) fn progress(&self) -> DiskProgress {
+        *self.progress.borrow()
+    }
+
+    /// Waits until the disk has come further, or failed. Cancel safe.
+    pub(super) async fn progress_changed(&mut self) -> Result<DiskProgress, DiskError> {
+        match self.progress.changed().await {
+            Ok(()) => Ok(*self.progress.borrow_and_update()),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// Queues the batch and leaves an empty one, or leaves it as it is while the queue is full. Room
+    /// comes with progress.
+    pub(super) fn try_hand_over(&mut self, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        if let Some(Ok(place)) = self.commands.as_ref().map(mpsc::Sender::try_reserve) {
+            place.send(Command::Write(std::mem::take(batch)));
+        }
+    }
+
+    /// Queues the batch as soon as there is room.
+    pub(super) async fn hand_over(&mut self, batch: Batch) -> Result<(), DiskError> {
+        if batch.is_empty() { Ok(()) } else { self.send(Command::Write(batch)).await }
+    }
+
+    /// Announces a stream; progress begins at its start.
+    pub(super) async fn begin(&mut self, start: Lsn) -> Result<(), DiskError> {
+        self.order(|done| Order::Begin(start, done)).await
+    }
+
+    /// Ends the stream and gives what of it is durable: all that was handed over.
+    pub(super) async fn close_segment(&mut self) -> Result<Durable<Lsn>, DiskError> {
+        self.order(Order::Close).await
+    }
+
+    /// Whether the archive has the history file of the timeline.
+    pub(super) async fn has_history(&mut self, timeline: TimelineId) -> Result<bool, DiskError> {
+        self.order(|answer| Order::HasHistory(timeline, answer)).await
+    }
+
+    /// Stores a history file; it is durable when this returns.
+    pub(super) async fn store_history(&mut self, file: TimelineHistoryFile) -> Result<(), DiskError> {
+        self.order(|done| Order::StoreHistory(file, done)).await
+    }
+
+    /// Ends the archive and the thread: everything that was handed over is written and synced.
+    pub(super) async fn finish(mut self) -> Result<(), DiskError> {
+        let outcome = self.outcome().await;
+        if let Some(thread) = self.thread.take() {
+            // It has told its outcome, or panicked: there is nothing left to wait for.
+            let _ = thread.join();
+        }
+        outcome
+    }
+
+    async fn order<T>(&mut self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, DiskError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Order(order(answer))).await?;
+        match answered.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    async fn send(&mut self, command: Command) -> Result<(), DiskError> {
+        let sent = match &self.commands {
+            Some(commands) => commands.send(command).await.is_ok(),
+            None => false,
+        };
+        if sent { Ok(()) } else { Err(self.failure().await) }
+    }
+
+    /// Why the thread has ended.
+    async fn failure(&mut self) -> DiskError {
+        self.outcome().await.err().unwrap_or(DiskError::Died)
+    }
+
+    /// Takes nothing more and waits for the end of the thread. Gives the error once.
+    async fn outcome(&mut self) -> Result<(), DiskError> {
+        self.commands = None;
+        let outcome = match &mut self.outcome {
+            Some(outcome) => outcome.await,
+            None => return Err(DiskError::Died),
+        };
+        self.outcome = None;
+        outcome.map_err(|_| DiskError::Died)?.map_err(DiskError::Storage)
+    }
+}
+
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been told already, or nobody is left who could be told.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+
+    use super::super::archive::OpenSegment;
+    use super::*;
+    use crate::types::{SegmentNumber, SegmentSize, WalFileName};
+    use crate::wal::SegmentCutter;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Writes down what happens to it, and fails where it is told to.
+    #[derive(Default)]
+    struct Recorder {
+        events: Arc<Mutex<Vec<String>>>,
+        fail_at: Option<&'static str>,
+    }
+
+    impl Recorder {
+        fn record(&self, event: String) -> Result<(), StorageError> {
+            let fails = self.fail_at.is_some_and(|prefix| event.starts_with(prefix));
+            assert!(!event.starts_with("panic"));
+            self.events.lock().unwrap().push(event);
+            let source = std::io::Error::from_raw_os_error(5).into();
+            if fails { Err(StorageError::Sync { path: "f".into(), source }) } else { Ok(()) }
+        }
+    }
+
+    impl WalArchive for Recorder {
+        fn open_segment(&mut self, segment: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+            self.record(format!("open {}", segment.segment().as_u64()))?;
+            Ok(Box::new(&*self))
+        }
+        fn has_history(&mut self, timeline: TimelineId) -> Result<bool, StorageError> {
+            self.record(format!("has history {timeline}")).map(|()| false)
+        }
+        fn store_history(&mut self, file: &TimelineHistoryFile) -> Result<(), StorageError> {
+            self.record(format!("store {}", file.name))
+        }
+        fn finish(&mut self) -> Result<(), StorageError> {
+            self.record("finish".to_owned())
+        }
+    }
+
+    impl OpenSegment for &Recorder {
+        fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
+            self.record(format!("append {}", data.len()))
+        }
+        fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+            self.record(format!("sync {reached}")).map(|()| Durable::nothing_before(reached))
+        }
+        fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
+            self.record(format!("complete {end}")).map(|()| Durable::nothing_before(end))
+        }
+        fn close_incomplete(self: Box<Self>, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+            self.record(format!("close {reached}")).map(|()| Durable::nothing_before(reached))
+        }
+    }
+
+    fn cutter(first: u64) -> SegmentCutter {
+        let size = SegmentSize::new(MIB).unwrap();
+        SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(first), size)
+    }
+
+    fn batch(cutter: &mut SegmentCutter, length: usize, sync: bool) -> Batch {
+        let mut batch = Batch { sync, ..Batch::default() };
+        let run = Bytes::from(vec![7; length]);
+        cutter.push(cutter.position(), run).unwrap().for_each(|cut| batch.push(cut));
+        batch
+    }
+
+    fn start(fail_at: Option<&'static str>) -> (DiskThread, Arc<Mutex<Vec<String>>>) {
+        let recorder = Recorder { fail_at, ..Recorder::default() };
+        let events = Arc::clone(&recorder.events);
+        (DiskThread::spawn(Box::new(recorder)).unwrap(), events)
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn rw_181_segments_streams_and_histories_are_done_in_order() {
+        let (mut disk, events) = start(None);
+        run(async {
+            let mut cutter = cutter(1);
+            assert!(!disk.has_history(TimelineId::FIRST).await.unwrap());
+            disk.begin(cutter.position()).await.unwrap();
+            disk.hand_over(batch(&mut cutter, 1 << 20, true)).await.unwrap();
+            disk.hand_over(batch(&mut cutter, 100_000, true)).await.unwrap();
+            disk.hand_over(batch(&mut cutter, 50_000, false)).await.unwrap();
+            assert_eq!(disk.close_segment().await.unwrap().value(), cutter.position());
+            assert_eq!(disk.progress().written, cutter.position());
+            let file = TimelineHistoryFile { name: "00000002.history".to_owned(), content: Bytes::new() };
+            disk.store_history(file).await.unwrap();
+            disk.begin(Lsn::new(2 * MIB)).await.unwrap();
+            assert_eq!(disk.progress().flushed.value(), Lsn::new(2 * MIB));
+            disk.finish().await.unwrap();
+        });
+        let expected = [
+            "has history 1",
+            "open 1",
+            "append 1048576",
+            "complete 0/200000",
+            "open 2",
+            "append 100000",
+            "sync 0/2186A0",
+            "append 50000",
+            "close 0/2249F0",
+            "store 00000002.history",
+            "finish",
+        ];
+        assert_eq!(*events.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn an_open_segment_is_closed_at_the_end_whoever_forgot_it() {
+        let (mut disk, events) = start(None);
+        run(async {
+            let mut cutter = cutter(1);
+            disk.begin(cutter.position()).await.unwrap();
+            disk.hand_over(batch(&mut cutter, 10, false)).await.unwrap();
+            disk.finish().await.unwrap();
+        });
+        assert_eq!(*events.lock().unwrap(), ["open 1", "append 10", "close 0/10000A", "finish"]);
+    }
+
+    #[test]
+    fn rw_159_the_first_error_ends_it_and_nothing_after_it_is_durable() {
+        for fail_at in ["open", "append", "sync", "complete", "close", "finish", "store", "has"] {
+            let (mut disk, events) = start(Some(fail_at));
+            let error = run(async {
+                let mut cutter = cutter(1);
+                disk.has_history(TimelineId::FIRST).await?;
+                let file = TimelineHistoryFile { name: "00000002.history".to_owned(), content: Bytes::new() };
+                disk.store_history(file).await?;
+                disk.begin(cutter.position()).await?;
+                disk.hand_over(batch(&mut cutter, 100, true)).await?;
+                disk.hand_over(batch(&mut cutter, 2 << 20, false)).await?;
+                disk.close_segment().await?;
+                disk.finish().await
+            });
+            assert!(matches!(error, Err(DiskError::Storage(StorageError::Sync { .. }))), "{fail_at}");
+            assert!(events.lock().unwrap().last().unwrap().starts_with(fail_at));
+        }
+    }
+
+    #[test]
+    fn rw_159_progress_stops_before_the_failure_and_tells_of_it() {
+        let (mut disk, _) = start(Some("sync"));
+        run(async {
+            let mut cutter = cutter(1);
+            let begin = cutter.position();
+            disk.begin(begin).await.unwrap();
+            disk.hand_over(batch(&mut cutter, 100, true)).await.unwrap();
+            let error = loop {
+                match disk.progress_changed().await {
+                    Ok(progress) => assert_eq!(progress.flushed.value(), begin),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.to_string(), "could not fsync file \"f\"");
+            assert!(matches!(disk.close_segment().await, Err(DiskError::Died)));
+        });
+    }
+
+    #[test]
+    fn a_panic_over_there_is_an_error_here() {
+        let mut disk = DiskThread::spawn(Box::new(Panicking)).unwrap();
+        assert!(matches!(run(disk.has_history(TimelineId::FIRST)), Err(DiskError::Died)));
+    }
+
+    struct Panicking;
+
+    impl WalArchive for Panicking {
+        fn open_segment(&mut self, _: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+            panic!("as asked for")
+        }
+        fn has_history(&mut self, _: TimelineId) -> Result<bool, StorageError> {
+            panic!("as asked for")
+        }
+        fn store_history(&mut self, _: &TimelineHistoryFile) -> Result<(), StorageError> {
+            panic!("as asked for")
+        }
+        fn finish(&mut self) -> Result<(), StorageError> {
+            panic!("as asked for")
+        }
+    }
+
+    #[test]
+    fn dropping_it_leaves_the_rest_undone_and_waits_for_the_thread() {
+        let (mut disk, events) = start(None);
+        run(async {
+            disk.begin(Lsn::new(MIB)).await.unwrap();
+            disk.hand_over(batch(&mut cutter(1), 10, false)).await.unwrap();
+        });
+        drop(disk);
+        let events = events.lock().unwrap();
+        assert!(!events.iter().any(|event| event.starts_with("close") || event == "finish"), "{events:?}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Decides when the server is told how far the client has come, and what it is told.
+//!
+//! In come the time, the positions that the disk has reached, and the server's requests; out come
+//! status updates. It reads no clock and sends nothing itself. A position goes out as flushed only
+//! if it came in as [`Durable`], and one goes out as written only after the kernel took the bytes.
+
+use std::time::{Duration, Instant};
+
+use super::disk_thread::DiskProgress;
+use crate::protocol::StandbyStatus;
+use crate::storage::Durable;
+use crate::types::Lsn;
+
+/// What the server learns about durable positions (RW-130 … RW-132).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlushReport {
+    /// Nothing, so that the client never counts as a synchronous standby.
+    #[default]
+    Nothing,
+    /// Each position that happens to become durable, so that a slot can let go of WAL.
+    WhenDurable,
+    /// The same, and everything received is made durable as soon as it is written.
+    Synchronous,
+}
+
+/// When status updates are due.
+#[derive(Debug)]
+pub struct Feedback {
+    interval: Option<Duration>,
+    report: FlushReport,
+    written: Lsn,
+    flushed: Durable<Lsn>,
+    /// When the last update went out, or the stream began.
+    last_sent: Instant,
+    /// The flush position of the last update.
+    last_flushed: Lsn,
+    /// Whether the update at the beginning is still to be sent.
+    beginning: bool,
+    request: Option<Request>,
+    /// Whether the server's messages stay unread, and its requests with them.
+    reading_paused: bool,
+}
+
+/// The server asked for an update.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    /// The update goes out no later than this, however far the disk is.
+    latest: Instant,
+    /// It goes out at once when the disk has come here: what had been received at the request.
+    reached: Lsn,
+}
+
+impl Feedback {
+    /// How long a requested update waits for the disk to take what was received before the request.
+    /// A server that shuts down asks again and again until it reads of everything it sent, so an
+    /// update that is a moment late saves many that say nothing.
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    /// How often the server hears of a client that does not read, because a request may wait unread.
+    const WHILE_PAUSED: Duration = Duration::from_secs(1);
+
+    /// For a stream that begins at `start`. An interval of nothing, or of zero, means that updates go
+    /// out only for a reason.
+    pub fn new(interval: Option<Duration>, report: FlushReport, start: Lsn, now: Instant) -> Self {
+        let interval = interval.filter(|interval| !interval.is_zero());
+        Self {
+            interval,
+            report,
+            written: start,
+            flushed: Durable::nothing_before(start),
+            last_sent: now,
+            last_flushed: start,
+            beginning: interval.is_some(),
+            request: None,
+            reading_paused: false,
+        }
+    }
+
+    /// The disk has come this far.
+    pub fn progress(&mut self, progress: DiskProgress) {
+        self.written = progress.written;
+        self.flushed = progress.flushed;
+    }
+
+    /// The server asked for an update when everything up to `received` had been received.
+    pub fn requested(&mut self, received: Lsn, now: Instant) {
+        let latest = self.request.map_or(now + Self::PATIENCE, |earlier| earlier.latest);
+        self.request = Some(Request { latest, reached: received });
+    }
+
+    /// Whether the answer to a request waits for received WAL to become durable.
+    pub fn wants_flush(&self) -> bool {
+        self.report != FlushReport::Nothing
+    }
+
+    /// Whether the server's messages are left unread for now.
+    pub fn set_reading_paused(&mut self, paused: bool) {
+        self.reading_paused = paused;
+    }
+
+    /// The instant from which [`Feedback::poll`] gives an update; nothing if only an event can bring
+    /// one about. An instant in the past means now.
+    pub fn due(&self) -> Option<Instant> {
+        let at_once = self.beginning || self.has_news() || self.request.is_some_and(|r| self.satisfies(r));
+        [
+            at_once.then_some(self.last_sent),
+            self.request.map(|request| request.latest),
+            self.interval.map(|interval| self.last_sent + interval),
+            self.reading_paused.then(|| self.last_sent + Self::WHILE_PAUSED),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The update that is due, which the caller must send.
+    pub fn poll(&mut self, now: Instant) -> Option<StandbyStatus> {
+        if self.due().is_none_or(|due| due > now) {
+            return None;
+        }
+        self.beginning = false;
+        self.request = None;
+        self.last_sent = now;
+        self.last_flushed = self.flushed.value();
+        let flushed = if self.report == FlushReport::Nothing { Lsn::ZERO } else { self.flushed.value() };
+        Some(StandbyStatus { written: self.written, flushed, applied: Lsn::ZERO, reply_requested: false })
+    }
+
+    /// A server that waits for durable positions has not heard of the last one (OP-07).
+    fn has_news(&self) -> bool {
+        self.report != FlushReport::Nothing && self.flushed.value() > self.last_flushed
+    }
+
+    fn satisfies(&self, request: Request) -> bool {
+        self.written >= request.reached
+            && (self.report == FlushReport::Nothing || self.flushed.value() >= request.reached)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Lsn = Lsn::new(0x0100_0000);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(bytes: u64) -> Lsn {
+        START + bytes
+    }
+
+    fn progress(written: u64, flushed: u64) -> DiskProgress {
+        DiskProgress { written: at(written), flushed: Durable::nothing_before(at(flushed)) }
+    }
+
+    fn status(written: Lsn, flushed: Lsn) -> Option<StandbyStatus> {
+        Some(StandbyStatus { written, flushed, applied: Lsn::ZERO, reply_requested: false })
+    }
+
+    #[test]
+    fn bb_187_one_at_the_beginning_and_then_one_each_interval() {
+        let t0 = Instant::now();
+        let mut feedback = Feedback::new(Some(10 * SECOND), FlushReport::Nothing, START, t0);
+        assert_eq!(feedback.poll(t0), status(START, Lsn::ZERO));
+        assert_eq!(feedback.poll(t0), None);
+        assert_eq!(feedback.due(), Some(t0 + 10 * SECOND));
+        feedback.progress(progress(500, 0));
+        assert_eq!(feedback.poll(t0 + 9 * SECOND), None);
+        assert_eq!(feedback.poll(t0 + 10 * SECOND), status(at(500), Lsn::ZERO));
+        assert_eq!(feedback.due(), Some(t0 + 20 * SECOND));
+    }
+
+    #[test]
+    fn rw_120_without_an_interval_only_requests_are_answered() {
+        let t0 = Instant::now();
+        for interval in [None, Some(Duration::ZERO)] {
+            let mut feedback = Feedback::new(interval, FlushReport::Nothing, START, t0);
+            assert_eq!((feedback.poll(t0), feedback.due()), (None, None));
+            feedback.progress(progress(7, 7));
+            assert_eq!(feedback.due(), None);
+            feedback.requested(at(7), t0);
+            assert_eq!(feedback.poll(t0), status(at(7), Lsn::ZERO));
+            assert_eq!(feedback.due(), None);
+        }
+    }
+
+    #[test]
+    fn rw_122_a_requested_update_waits_a_moment_for_the_disk_but_no_longer() {
+        let t0 = Instant::now();
+        let mut feedback = Feedback::new(None, FlushReport::WhenDurable, START, t0);
+        feedback.requested(at(100), t0);
+        assert_eq!(feedback.poll(t0), None);
+        feedback.progress(progress(100, 0));
+        assert_eq!(feedback.poll(t0), None);
+        feedback.progress(progress(100, 100));
+        assert_eq!(feedback.poll(t0), status(at(100), at(100)));
+
+        feedback.requested(at(200), t0 + SECOND);
+        feedback.requested(at(300), t0 + SECOND + Feedback::PATIENCE / 2);
+        let latest = t0 + SECOND + Feedback::PATIENCE;
+        assert_eq!(feedback.due(), Some(latest));
+        assert_eq!(feedback.poll(latest), status(at(100), at(100)));
+    }
+
+    #[test]
+    fn bb_188_without_a_slot_nothing_is_told_of_the_disk() {
+        let t0 = Instant::now();
+        let mut feedback = Feedback::new(Some(SECOND), FlushReport::Nothing, START, t0);
+        feedback.poll(t0);
+        feedback.progress(progress(900, 900));
+        assert_eq!(feedback.poll(t0), None);
+        assert_eq!(feedback.poll(t0 + SECOND), status(at(900), Lsn::ZERO));
+    }
+
+    #[test]
+    fn bb_189_with_a_slot_the_start_and_then_each_durable_position_at_once() {
+        let t0 = Instant::now();
+        for report in [FlushReport::WhenDurable, FlushReport::Synchronous] {
+            let mut feedback = Feedback::new(Some(10 * SECOND), report, START, t0);
+            assert_eq!(feedback.poll(t0), status(START, START));
+            feedback.progress(progress(10, 0));
+            assert_eq!(feedback.poll(t0 + SECOND), None);
+            feedback.progress(progress(20, 10));
+            assert_eq!(feedback.poll(t0 + SECOND), status(at(20), at(10)));
+            assert_eq!(feedback.poll(t0 + SECOND), None);
+        }
+    }
+
+    #[test]
+    fn rw_129_a_client_that_does_not_read_is_heard_all_the_same() {
+        let t0 = Instant::now();
+        let mut feedback = Feedback::new(None, FlushReport::Nothing, START, t0);
+        feedback.set_reading_paused(true);
+        assert_eq!(feedback.poll(t0), None);
+        assert_eq!(feedback.poll(t0 + Feedback::WHILE_PAUSED), status(START, Lsn::ZERO));
+        feedback.set_reading_paused(false);
+        assert_eq!(feedback.due(), None);
+    }
+}

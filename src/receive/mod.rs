@@ -1,0 +1,35 @@
+//! The WAL receiver: from a server's WAL stream to segments in an archive, and feedback back.
+//!
+//! What comes in is a client, a start position and an archive; what comes out is whole segments in
+//! the archive and a report of where it ended. Two loops do the work:
+//!
+//! ```text
+//!            messages                 batches
+//! server ──────────────► stream task ─────────► disk thread ──► archive
+//!        ◄──────────────             ◄─────────
+//!          status updates             positions
+//! ```
+//!
+//! The task never waits for the disk: it answers the server while a sync stalls, and stops reading
+//! when too many bytes wait to be written. No position is reported as flushed that is not
+//! [`Durable`](crate::storage::Durable), and none as written that the kernel has not taken.
+
+mod archive;
+mod batch;
+mod directory_archive;
+mod disk_thread;
+mod error;
+mod feedback;
+mod options;
+mod run;
+mod segment_writer;
+mod tar_archive;
+
+pub use archive::{OpenSegment, WalArchive};
+pub use directory_archive::DirectoryArchive;
+pub use disk_thread::{DiskError, DiskProgress};
+pub use error::ReceiveError;
+pub use feedback::{Feedback, FlushReport};
+pub use options::{ReceiveOptions, ReceiveReport};
+pub use run::stream;
+pub use tar_archive::TarArchive;
