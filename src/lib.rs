@@ -6,6 +6,7 @@ pub mod connection;
 pub mod conninfo;
 pub mod manifest;
 pub mod protocol;
+pub mod receive;
 pub mod storage;
 pub mod tar;
 pub mod types;
