@@ -152,6 +152,7 @@ mod tests {
         DiskProgress { written: at(written), flushed: Durable::nothing_before(at(flushed)) }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is what a poll is compared with")]
     fn status(written: Lsn, flushed: Lsn) -> Option<StandbyStatus> {
         Some(StandbyStatus { written, flushed, applied: Lsn::ZERO, reply_requested: false })
     }
