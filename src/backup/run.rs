@@ -224,7 +224,9 @@ impl Backup {
             BackupEvent::Data(data) => return intake.data(data),
             BackupEvent::Archive { name, tablespace_path } => {
                 intake.begin_archive(name, tablespace_path)?;
-                transfer.begin_archive();
+                if !transfer.begin_archive() {
+                    return Ok(());
+                }
             }
             BackupEvent::Manifest => {
                 intake.begin_manifest()?;
@@ -342,10 +344,11 @@ impl Transfer {
         }
     }
 
-    /// The archive before this one, if any, is complete.
-    fn begin_archive(&mut self) {
+    /// The archive before this one is complete, if there is one, which the answer says.
+    fn begin_archive(&mut self) -> bool {
         self.archives_done = self.archives_begun;
         self.archives_begun += 1;
+        self.archives_done > 0
     }
 
     fn end_archive(&mut self) {

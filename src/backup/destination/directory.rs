@@ -38,6 +38,8 @@ struct Claimed {
     background: BackgroundSync,
     extracting: Extracting,
     writing: Writing,
+    /// The file of the archive at hand that came last, for progress reports.
+    last_file: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ impl Destination for DirectoryDestination {
             background: BackgroundSync::start(self.sync_policy),
             extracting: Extracting::Main,
             writing: Writing::Nothing,
+            last_file: None,
         });
         self.claim_wal_directory(access)
     }
@@ -209,6 +212,7 @@ impl Destination for DirectoryDestination {
             _ => Writing::Nothing,
         };
         claimed.writing = writing;
+        claimed.last_file = Some(member);
         Ok(())
     }
 
@@ -234,6 +238,7 @@ impl Destination for DirectoryDestination {
     }
 
     fn end_archive(&mut self) -> Result<(), StorageError> {
+        self.claimed()?.last_file = None;
         Ok(())
     }
 
@@ -290,10 +295,8 @@ impl Destination for DirectoryDestination {
     }
 
     fn current(&self) -> Option<PathBuf> {
-        match &self.claimed.as_ref()?.writing {
-            Writing::Member(file) => Some(file.path().to_owned()),
-            Writing::Nothing | Writing::Manifest(_) => None,
-        }
+        let claimed = self.claimed.as_ref()?;
+        Some(claimed.tree().path_of(claimed.last_file.as_ref()?))
     }
 }
 
@@ -304,6 +307,14 @@ impl Claimed {
             Extracting::Main => (&mut self.main, member.to_owned()),
             Extracting::InPlace(oid) => (&mut self.main, in_place(oid).join(member)),
             Extracting::Tablespace(index) => (&mut self.tablespaces[index].tree, member.to_owned()),
+        }
+    }
+
+    /// The tree that the archive at hand belongs to.
+    fn tree(&self) -> &Tree {
+        match self.extracting {
+            Extracting::Main | Extracting::InPlace(_) => &self.main,
+            Extracting::Tablespace(index) => &self.tablespaces[index].tree,
         }
     }
 }
