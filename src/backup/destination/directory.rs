@@ -3,6 +3,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::manifest_file::ManifestFile;
 use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
@@ -216,13 +218,13 @@ impl Destination for DirectoryDestination {
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         match &mut self.claimed()?.writing {
             Writing::Nothing => Ok(()),
-            Writing::Manifest(manifest) => manifest.append(data),
+            Writing::Manifest(manifest) => manifest.append(pieces),
             Writing::Member(file) => {
-                file.append(data)?;
+                file.append_pieces(pieces)?;
                 file.begin_writeback(policy);
                 Ok(())
             }

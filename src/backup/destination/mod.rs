@@ -9,6 +9,7 @@ mod tar_files;
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 pub use directory::DirectoryDestination;
 pub use tar_files::TarFilesDestination;
 
@@ -67,8 +68,10 @@ pub trait Destination: Send {
         Ok(())
     }
 
-    /// The next bytes of the archive, the member or the manifest at hand.
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError>;
+    /// The next bytes of the archive, the member or the manifest at hand, in pieces as they were received.
+    ///
+    /// A piece that is kept for longer keeps the whole receive buffer around it alive: keep a copy instead.
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError>;
 
     /// The member is complete.
     fn end_member(&mut self) -> Result<(), StorageError> {

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::manifest_file::ManifestFile;
 use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
@@ -79,13 +81,13 @@ impl Destination for TarFilesDestination {
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         match &mut self.claimed()?.writing {
             Writing::Nothing => Err(StorageError::OutOfOrder),
-            Writing::Manifest(manifest) => manifest.append(data),
+            Writing::Manifest(manifest) => manifest.append(pieces),
             Writing::Archive(file) => {
-                file.append(data)?;
+                file.append_pieces(pieces)?;
                 file.begin_writeback(policy);
                 Ok(())
             }
