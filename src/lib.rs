@@ -1,6 +1,8 @@
 //! A native client for PostgreSQL's physical replication protocol.
 
 pub mod backup;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod client;
 pub mod connection;
 pub mod conninfo;

@@ -1,3 +1,7 @@
 //! Picks the personality; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgsiphon::cli::main(std::env::args_os().collect())
+}

@@ -1,5 +1,34 @@
 //! One base backup from start to finish.
+//!
+//! ```text
+//! BASE_BACKUP ──► intake ──► destination
+//!                 │ cut into members, hash, compare with the manifest
+//!                 └ put recovery settings into the main archive
+//! START_REPLICATION ──► receive ──► the destination's WAL archive      (beside it, on threads of its own)
+//! ```
+//!
+//! What comes in is options and a [`Destination`]; what goes out is a [`BackupReport`] of a backup that is
+//! complete, verified and durable, or a [`BackupError`] and a destination as it was before. Nothing is
+//! printed: whoever wants to know what happens is an [`Observer`].
 
+mod accompanying_wal;
+mod cleanup;
+mod destination;
+mod error;
+mod intake;
+mod location;
 pub mod member_injection;
+mod observer;
+mod options;
+mod recovery_conf;
 pub mod recovery_injection;
+mod run;
 pub mod verify_in_flight;
+
+pub use cleanup::CleanUpPolicy;
+pub use destination::{Destination, DirectoryDestination, Form, Preparation, TarFilesDestination, Traces};
+pub use error::BackupError;
+pub use location::{ArchiveLocation, InvalidLocation};
+pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
+pub use options::{BackupOptions, ReceiveSlot, TablespaceMapping, WalMethod};
+pub use run::{BackupReport, run};

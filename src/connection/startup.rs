@@ -15,11 +15,11 @@ use crate::types::Password;
 
 /// What a session reported while it started.
 #[derive(Clone, Debug, Default)]
-pub struct SessionStart {
+pub(super) struct SessionStart {
     /// The server's parameters, in the order in which they came.
-    pub parameters: Vec<(String, String)>,
+    pub(super) parameters: Vec<(String, String)>,
     /// The process id of the backend, from `BackendKeyData`.
-    pub backend_pid: Option<u32>,
+    pub(super) backend_pid: Option<u32>,
 }
 
 /// Why a session did not start.

@@ -32,6 +32,7 @@ pub enum Origin {
     Default,
 }
 
+#[derive(Clone)]
 struct Setting {
     value: Zeroizing<Vec<u8>>,
     origin: Origin,
@@ -40,6 +41,7 @@ struct Setting {
 /// The effective value of each keyword, and the startup values that only the environment can set.
 ///
 /// `Debug` shows no secret.
+#[derive(Clone)]
 pub struct Settings {
     values: BTreeMap<Keyword, Setting>,
     environment: Environment,

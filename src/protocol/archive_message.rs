@@ -103,6 +103,11 @@ impl ArchiveName {
         }
     }
 
+    /// Whether it is the name of a tar archive that is not compressed (BB-105).
+    pub fn is_plain_tar(&self) -> bool {
+        self.0.rsplit_once('.').is_some_and(|(_, suffix)| suffix == "tar")
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

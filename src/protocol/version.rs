@@ -8,6 +8,8 @@ use crate::types::ServerVersion;
 pub struct ServerFeatures {
     /// `SHOW data_directory_mode`, and with it group access.
     pub data_directory_mode: bool,
+    /// Recovery settings in `postgresql.auto.conf` with `standby.signal`, instead of `recovery.conf`.
+    pub signal_files: bool,
     /// Backup manifests.
     pub manifest: bool,
     /// Replication commands take a list of options in parentheses, and a base backup is one tagged
@@ -30,6 +32,7 @@ impl ServerFeatures {
         let major = version.major();
         Self {
             data_directory_mode: major >= 11,
+            signal_files: major >= 12,
             manifest: major >= 13,
             option_lists: major >= 15,
             read_replication_slot: major >= 15,

@@ -17,7 +17,6 @@ const WAITING: usize = 192;
 /// the end. The first failure is final and is reported by the next call.
 #[derive(Debug)]
 pub struct BackgroundSync {
-    policy: SyncPolicy,
     queue: Option<SyncSender<OutputFile>>,
     threads: Vec<JoinHandle<()>>,
     failure: Arc<Mutex<Option<StorageError>>>,
@@ -28,7 +27,7 @@ impl BackgroundSync {
     pub fn start(policy: SyncPolicy) -> Self {
         let failure = Arc::new(Mutex::new(None));
         if policy == SyncPolicy::Never {
-            return Self { policy, queue: None, threads: Vec::new(), failure };
+            return Self { queue: None, threads: Vec::new(), failure };
         }
         let (queue, files) = sync_channel(WAITING);
         let files = Arc::new(Mutex::new(files));
@@ -38,7 +37,7 @@ impl BackgroundSync {
                 std::thread::spawn(move || sync_files(policy, &files, &failure))
             })
             .collect();
-        Self { policy, queue: Some(queue), threads, failure }
+        Self { queue: Some(queue), threads, failure }
     }
 
     /// Takes a complete file. Waits while too many are in line.
@@ -51,15 +50,10 @@ impl BackgroundSync {
         Ok(())
     }
 
-    /// Waits until every file is synced.
-    pub fn finish(mut self) -> Result<(), StorageError> {
+    /// Waits until every file is synced; no further file may come.
+    pub fn finish(&mut self) -> Result<(), StorageError> {
         self.join();
         self.check()
-    }
-
-    /// The policy that the files are synced by.
-    pub fn policy(&self) -> SyncPolicy {
-        self.policy
     }
 
     fn check(&self) -> Result<(), StorageError> {

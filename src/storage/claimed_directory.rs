@@ -23,8 +23,7 @@ impl ClaimedDirectory {
     /// Creates the directory with its parents, or takes an empty one as it is (BB-236 … BB-239). Nothing is
     /// changed where it cannot be had.
     ///
-    /// A directory that is created gets exactly the permissions of `access`; its parents what the umask
-    /// leaves, but enough for the owner to work in them.
+    /// A directory that is created gets exactly the permissions of `access`, and so do its parents.
     pub fn claim(path: &Path, access: Access) -> Result<Self, StorageError> {
         let unusable = |source: io::Error| StorageError::AccessDirectory {
             path: path.to_owned(),
@@ -50,7 +49,7 @@ impl ClaimedDirectory {
         let missing_parents: Vec<&Path> =
             path.ancestors().skip(1).take_while(|parent| !is_there(parent)).collect();
         for parent in missing_parents.into_iter().rev() {
-            make_parent(parent).map_err(|error| failed(parent, error))?;
+            make_parent(parent, access).map_err(|error| failed(parent, error))?;
             changed_parents.push(parent_of(parent));
         }
         DirBuilder::new().mode(access.directory_mode()).create(path).map_err(|error| failed(path, error))?;
@@ -117,15 +116,14 @@ fn is_there(path: &Path) -> bool {
     path.as_os_str().is_empty() || fs::symlink_metadata(path).is_ok()
 }
 
-fn make_parent(path: &Path) -> io::Result<()> {
+fn make_parent(path: &Path, access: Access) -> io::Result<()> {
     match fs::create_dir(path) {
         Ok(()) => {}
         // Someone else made it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         Err(error) => return Err(error),
     }
-    let mode = fs::metadata(path)?.permissions().mode();
-    fs::set_permissions(path, Permissions::from_mode(mode | 0o300))
+    fs::set_permissions(path, Permissions::from_mode(access.directory_mode()))
 }
 
 fn parent_of(path: &Path) -> PathBuf {

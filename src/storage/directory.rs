@@ -23,6 +23,11 @@ pub enum Access {
 }
 
 impl Access {
+    /// The access to the copy of a data directory with these permission bits (BB-256).
+    pub const fn of_data_directory(mode: u32) -> Self {
+        if mode & 0o750 == 0o750 { Self::Group } else { Self::Owner }
+    }
+
     /// The permission bits of a file.
     pub const fn file_mode(self) -> u32 {
         match self {

@@ -76,6 +76,17 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// A link would lead out of the directory that everything is unpacked in (BB-133).
+    #[error("link target has unsafe path name: \"{}\"", .target.display())]
+    UnsafeLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it would lead.
+        target: PathBuf,
+    },
+    /// The methods of a destination were called in another order than they promise.
+    #[error("the parts of a backup came out of order")]
+    OutOfOrder,
     /// A directory could not be opened.
     #[error("could not open directory \"{}\"", .path.display())]
     OpenDirectory {

@@ -1,0 +1,153 @@
+//! The WAL that goes along with a backup: received over a second connection, on a thread of its own.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::error::BackupError;
+use super::observer::{Event, Observer};
+use super::options::ReceiveSlot;
+use crate::client::ReplicationClient;
+use crate::connection::NoticeHandler;
+use crate::conninfo::Config;
+use crate::protocol::CreateSlot;
+use crate::receive::{ReceiveError, ReceiveOptions, ReceiveReport, WalArchive, stream};
+use crate::types::{Lsn, OsError};
+
+/// What the receiver is asked for.
+pub(super) struct Request {
+    pub(super) config: Config,
+    pub(super) slot: ReceiveSlot,
+    /// The slot's name is filled in once it is known.
+    pub(super) options: ReceiveOptions,
+    pub(super) archive: Box<dyn WalArchive>,
+}
+
+/// A receiver that runs beside the backup. Dropping it ends the thread and waits for that.
+pub(super) struct AccompanyingWal {
+    end: watch::Sender<Option<Lsn>>,
+    outcome: oneshot::Receiver<Result<ReceiveReport, ReceiveError>>,
+    cancel: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AccompanyingWal {
+    /// Connects, makes the slot, and begins to receive. Returns when the slot is there, which is what keeps
+    /// the WAL from being removed (BB-120).
+    pub(super) async fn start(
+        request: Request,
+        notices: NoticeHandler,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, BackupError> {
+        let (end, end_receiver) = watch::channel(None);
+        let (ready_sender, ready) = oneshot::channel();
+        let (outcome_sender, outcome) = oneshot::channel();
+        let cancel = CancellationToken::new();
+        let receiver = Receiver { request, notices, observer, end: end_receiver, cancel: cancel.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| BackupError::Thread(OsError(error)))?;
+        let thread = std::thread::Builder::new()
+            .name("wal-receiver".to_owned())
+            .spawn(move || runtime.block_on(receiver.run(ready_sender, outcome_sender)))
+            .map_err(|error| BackupError::Thread(OsError(error)))?;
+        let wal = Self { end, outcome, cancel, thread: Some(thread) };
+        ready.await.unwrap_or(Err(BackupError::ThreadDied))?;
+        Ok(wal)
+    }
+
+    /// Waits for the receiver to fail, which it must not while the backup is under way.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn failure(&mut self) -> BackupError {
+        match (&mut self.outcome).await {
+            Ok(Err(error)) => BackupError::ReceiverDied(error),
+            Ok(Ok(_)) => BackupError::ReceiverDied(ReceiveError::Terminated),
+            Err(_) => BackupError::ThreadDied,
+        }
+    }
+
+    /// Says where WAL may end and waits until it was received up to there, durably.
+    pub(super) async fn finish(mut self, end: Lsn) -> Result<ReceiveReport, BackupError> {
+        self.end.send_replace(Some(end));
+        match (&mut self.outcome).await {
+            Ok(Ok(report)) if report.end.value() >= end => Ok(report),
+            Ok(Ok(_)) => Err(BackupError::Receiver(ReceiveError::Terminated)),
+            Ok(Err(error)) => Err(BackupError::Receiver(error)),
+            Err(_) => Err(BackupError::ThreadDied),
+        }
+    }
+}
+
+impl Drop for AccompanyingWal {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What runs on the thread.
+struct Receiver {
+    request: Request,
+    notices: NoticeHandler,
+    observer: Arc<dyn Observer>,
+    end: watch::Receiver<Option<Lsn>>,
+    cancel: CancellationToken,
+}
+
+impl Receiver {
+    async fn run(
+        mut self,
+        ready: oneshot::Sender<Result<(), BackupError>>,
+        outcome: oneshot::Sender<Result<ReceiveReport, ReceiveError>>,
+    ) {
+        let cancel = self.cancel.clone();
+        let prepared = cancel.run_until_cancelled(self.prepare()).await;
+        let mut client = match prepared.unwrap_or(Err(BackupError::Cancelled)) {
+            Ok(client) => client,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let _ = ready.send(Ok(()));
+        let received =
+            stream(&mut client, &self.request.options, self.request.archive, self.end, self.cancel).await;
+        if received.is_ok() {
+            client.close().await;
+        }
+        let _ = outcome.send(received);
+    }
+
+    /// Connects and makes the slot that the options name.
+    async fn prepare(&mut self) -> Result<ReplicationClient, BackupError> {
+        let mut client = ReplicationClient::connect_with(&self.request.config, self.notices.clone()).await?;
+        client.require_integer_datetimes()?;
+        // Every connection of the reference asks, and operators expect the same commands (BB-073).
+        client.data_directory_mode().await?;
+        let name = match &self.request.slot {
+            ReceiveSlot::None => None,
+            ReceiveSlot::Existing(name) | ReceiveSlot::Create(name) => Some(name.clone()),
+            ReceiveSlot::Temporary => {
+                let pid = client.backend_pid().ok_or(BackupError::NoBackendPid)?;
+                Some(format!("pg_basebackup_{pid}"))
+            }
+        };
+        let temporary = self.request.slot == ReceiveSlot::Temporary;
+        if let Some(name) = &name
+            && (temporary || matches!(self.request.slot, ReceiveSlot::Create(_)))
+        {
+            let slot = CreateSlot { name: name.clone(), temporary, reserve_wal: true };
+            client.create_physical_slot(&slot).await?;
+            self.observer.observe(&Event::SlotCreated { name, temporary });
+        }
+        self.request.options.slot = name;
+        Ok(client)
+    }
+}

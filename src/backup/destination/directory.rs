@@ -1,0 +1,354 @@
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::manifest_file::ManifestFile;
+use super::{Destination, Form, Preparation, Traces};
+use crate::backup::cleanup::{CleanUpPolicy, undo};
+use crate::backup::location::ArchiveLocation;
+use crate::backup::observer::{CleanUp, DirectoryRole, Event, Observer};
+use crate::backup::options::TablespaceMapping;
+use crate::protocol::ArchiveName;
+use crate::receive::{DirectoryArchive, WalArchive};
+use crate::storage::{Access, BackgroundSync, ClaimedDirectory, OutputFile, StorageError, SyncPolicy, Tree};
+use crate::tar::{Entry, EntryKind};
+
+/// The permission bits that a file or directory can get from a server.
+const PERMISSIONS: u32 = 0o777;
+
+/// A data directory that a server can start on, with its tablespaces (`-F plain`).
+#[derive(Debug)]
+pub struct DirectoryDestination {
+    path: PathBuf,
+    wal_directory: Option<PathBuf>,
+    tablespace_mappings: Vec<TablespaceMapping>,
+    sync_policy: SyncPolicy,
+    clean_up: CleanUpPolicy,
+    claimed: Option<Claimed>,
+}
+
+#[derive(Debug)]
+struct Claimed {
+    directory: ClaimedDirectory,
+    wal_directory: Option<ClaimedDirectory>,
+    tablespaces: Vec<ClaimedTablespace>,
+    access: Access,
+    main: Tree,
+    background: BackgroundSync,
+    extracting: Extracting,
+    writing: Writing,
+    /// The file of the archive at hand that came last, for progress reports.
+    last_file: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct ClaimedTablespace {
+    oid: u32,
+    directory: ClaimedDirectory,
+    tree: Tree,
+}
+
+/// The archive at hand.
+#[derive(Clone, Copy, Debug)]
+enum Extracting {
+    /// Into the data directory.
+    Main,
+    /// Into `pg_tblspc/OID` of the data directory.
+    InPlace(u32),
+    /// Into the tablespace with that index.
+    Tablespace(usize),
+}
+
+/// What bytes are written to.
+#[derive(Debug)]
+enum Writing {
+    /// A member without a file: its bytes mean nothing.
+    Nothing,
+    Member(OutputFile),
+    Manifest(ManifestFile),
+}
+
+impl DirectoryDestination {
+    /// A backup into the directory `path`, which must be missing or empty.
+    pub fn new(path: impl Into<PathBuf>, sync_policy: SyncPolicy, clean_up: CleanUpPolicy) -> Self {
+        Self {
+            path: path.into(),
+            wal_directory: None,
+            tablespace_mappings: Vec::new(),
+            sync_policy,
+            clean_up,
+            claimed: None,
+        }
+    }
+
+    /// Puts the write-ahead log into another directory, an absolute path, that `pg_wal` becomes a link to.
+    pub fn with_wal_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.wal_directory = Some(path.into());
+        self
+    }
+
+    /// Puts tablespaces into other directories than they have on the server. A mapping that fits none is
+    /// ignored.
+    pub fn with_tablespace_mappings(mut self, mappings: Vec<TablespaceMapping>) -> Self {
+        self.tablespace_mappings = mappings;
+        self
+    }
+
+    fn claimed(&mut self) -> Result<&mut Claimed, StorageError> {
+        self.claimed.as_mut().ok_or(StorageError::OutOfOrder)
+    }
+
+    /// Where a tablespace, or whatever else a link leads to, is to be found here.
+    fn mapped(&self, location: &Path) -> PathBuf {
+        let mapped = self.tablespace_mappings.iter().rev().find_map(|mapping| mapping.apply(location));
+        mapped.unwrap_or(location).to_owned()
+    }
+
+    fn claim_wal_directory(&mut self, access: Access) -> Result<(), StorageError> {
+        let Some(path) = self.wal_directory.clone() else { return Ok(()) };
+        let claimed = self.claimed()?;
+        let wal = claimed.wal_directory.insert(ClaimedDirectory::claim(&path, access)?);
+        claimed.main.create_symlink(Path::new("pg_wal"), &path)?;
+        claimed.main.place_elsewhere("pg_wal", Arc::clone(wal.directory()));
+        Ok(())
+    }
+
+    fn prepare_tablespace(&mut self, location: &ArchiveLocation, access: Access) -> Result<(), StorageError> {
+        match location {
+            ArchiveLocation::Main => Ok(()),
+            ArchiveLocation::InPlaceTablespace { oid } => {
+                let main = &mut self.claimed()?.main;
+                main.create_directory(Path::new("pg_tblspc"), access.directory_mode(), true)?;
+                main.create_directory(&in_place(*oid), access.directory_mode(), false)
+            }
+            ArchiveLocation::Tablespace { oid, path } => {
+                let directory = ClaimedDirectory::claim(&self.mapped(path), access)?;
+                let tree = Tree::new(Arc::clone(directory.directory()));
+                self.claimed()?.tablespaces.push(ClaimedTablespace { oid: *oid, directory, tree });
+                Ok(())
+            }
+        }
+    }
+}
+
+fn in_place(oid: u32) -> PathBuf {
+    Path::new("pg_tblspc").join(oid.to_string())
+}
+
+impl Destination for DirectoryDestination {
+    fn form(&self) -> Form {
+        Form::Members
+    }
+
+    fn claim(&mut self, access: Access) -> Result<(), StorageError> {
+        let directory = ClaimedDirectory::claim(&self.path, access)?;
+        self.claimed = Some(Claimed {
+            main: Tree::new(Arc::clone(directory.directory())),
+            directory,
+            wal_directory: None,
+            tablespaces: Vec::new(),
+            access,
+            background: BackgroundSync::start(self.sync_policy),
+            extracting: Extracting::Main,
+            writing: Writing::Nothing,
+            last_file: None,
+        });
+        self.claim_wal_directory(access)
+    }
+
+    fn prepare(&mut self, preparation: &Preparation<'_>) -> Result<(), StorageError> {
+        preparation
+            .locations
+            .iter()
+            .try_for_each(|location| self.prepare_tablespace(location, preparation.access))
+    }
+
+    fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
+        let policy = self.sync_policy;
+        let data_directory = self.claimed()?.directory.directory();
+        let Preparation { segment_size, wal_summaries, access, .. } = *preparation;
+        let archive = DirectoryArchive::create(data_directory, segment_size, wal_summaries, access, policy)?;
+        Ok(Box::new(archive))
+    }
+
+    fn begin_archive(&mut self, _: &ArchiveName, location: &ArchiveLocation) -> Result<(), StorageError> {
+        let claimed = self.claimed()?;
+        claimed.extracting = match location {
+            ArchiveLocation::Main => Extracting::Main,
+            ArchiveLocation::InPlaceTablespace { oid } => Extracting::InPlace(*oid),
+            ArchiveLocation::Tablespace { oid, .. } => {
+                let index = claimed.tablespaces.iter().position(|tablespace| tablespace.oid == *oid);
+                Extracting::Tablespace(index.ok_or(StorageError::OutOfOrder)?)
+            }
+        };
+        Ok(())
+    }
+
+    fn begin_member(&mut self, entry: &Entry) -> Result<(), StorageError> {
+        let member = Path::new(OsStr::from_bytes(entry.path.as_bytes()));
+        let target = match &entry.kind {
+            EntryKind::Symlink { target } => Some(self.mapped(Path::new(OsStr::from_bytes(target)))),
+            _ => None,
+        };
+        let claimed = self.claimed()?;
+        let (tree, member) = claimed.place(member);
+        let mode = entry.mode & PERMISSIONS;
+        let writing = match (&entry.kind, target) {
+            (EntryKind::File, _) => Writing::Member(tree.create_file(&member, mode)?),
+            // The directory that everything is unpacked in was made before.
+            (EntryKind::Directory, _) if member == Path::new(".") => Writing::Nothing,
+            (EntryKind::Directory, _) => {
+                tree.create_directory(&member, mode, may_exist(&member))?;
+                Writing::Nothing
+            }
+            (EntryKind::Symlink { .. }, Some(target)) => {
+                if leads_out(&target) {
+                    return Err(StorageError::UnsafeLink { path: tree.path_of(&member), target });
+                }
+                tree.create_symlink(&member, &target)?;
+                Writing::Nothing
+            }
+            _ => Writing::Nothing,
+        };
+        claimed.writing = writing;
+        claimed.last_file = Some(member);
+        Ok(())
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+        let policy = self.sync_policy;
+        match &mut self.claimed()?.writing {
+            Writing::Nothing => Ok(()),
+            Writing::Manifest(manifest) => manifest.append(data),
+            Writing::Member(file) => {
+                file.append(data)?;
+                file.begin_writeback(policy);
+                Ok(())
+            }
+        }
+    }
+
+    fn end_member(&mut self) -> Result<(), StorageError> {
+        let claimed = self.claimed()?;
+        match std::mem::replace(&mut claimed.writing, Writing::Nothing) {
+            Writing::Member(file) => claimed.background.sync(file),
+            Writing::Nothing | Writing::Manifest(_) => Ok(()),
+        }
+    }
+
+    fn end_archive(&mut self) -> Result<(), StorageError> {
+        self.claimed()?.last_file = None;
+        Ok(())
+    }
+
+    fn begin_manifest(&mut self) -> Result<(), StorageError> {
+        let claimed = self.claimed()?;
+        let manifest = ManifestFile::create(claimed.directory.directory(), claimed.access)?;
+        claimed.writing = Writing::Manifest(manifest);
+        Ok(())
+    }
+
+    fn end_manifest(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        let policy = self.sync_policy;
+        let claimed = self.claimed()?;
+        claimed.background.finish()?;
+        if let Writing::Manifest(manifest) = &mut claimed.writing {
+            manifest.sync(policy)?;
+        }
+        claimed.main.sync_directories(policy)?;
+        claimed.directory.sync(policy)?;
+        if let Some(wal_directory) = &claimed.wal_directory {
+            wal_directory.sync(policy)?;
+        }
+        claimed.tablespaces.iter_mut().try_for_each(|tablespace| {
+            tablespace.tree.sync_directories(policy)?;
+            tablespace.directory.sync(policy)
+        })
+    }
+
+    fn publish(&mut self) -> Result<(), StorageError> {
+        let policy = self.sync_policy;
+        let claimed = self.claimed()?;
+        match &claimed.writing {
+            Writing::Manifest(manifest) => manifest.publish(policy),
+            Writing::Nothing | Writing::Member(_) => Ok(()),
+        }
+    }
+
+    fn abandon(&mut self, traces: Traces, observer: &dyn Observer) {
+        let Some(claimed) = self.claimed.take() else { return };
+        if traces == Traces::Remove {
+            undo(&claimed.directory, DirectoryRole::Data, self.clean_up, observer);
+        }
+        if let Some(wal_directory) = &claimed.wal_directory {
+            let policy = if traces == Traces::Remove { self.clean_up } else { CleanUpPolicy::Keep };
+            undo(wal_directory, DirectoryRole::Wal, policy, observer);
+        }
+        if traces == Traces::Remove && !claimed.tablespaces.is_empty() {
+            observer.observe(&Event::CleanUp(CleanUp::KeepingTablespaces));
+        }
+    }
+
+    fn current(&self) -> Option<PathBuf> {
+        let claimed = self.claimed.as_ref()?;
+        Some(claimed.tree().path_of(claimed.last_file.as_ref()?))
+    }
+}
+
+impl Claimed {
+    /// The tree that a member of the archive at hand belongs to, and its path there.
+    fn place(&mut self, member: &Path) -> (&mut Tree, PathBuf) {
+        match self.extracting {
+            Extracting::Main => (&mut self.main, member.to_owned()),
+            Extracting::InPlace(oid) => (&mut self.main, in_place(oid).join(member)),
+            Extracting::Tablespace(index) => (&mut self.tablespaces[index].tree, member.to_owned()),
+        }
+    }
+
+    /// The tree that the archive at hand belongs to.
+    fn tree(&self) -> &Tree {
+        match self.extracting {
+            Extracting::Main | Extracting::InPlace(_) => &self.main,
+            Extracting::Tablespace(index) => &self.tablespaces[index].tree,
+        }
+    }
+}
+
+/// The directories that this program may have made before the archive brings them (BB-131).
+fn may_exist(member: &Path) -> bool {
+    let name = member.file_name().unwrap_or_default().as_bytes();
+    let below_tablespaces = member.parent().and_then(Path::file_name).is_some_and(|dir| dir == "pg_tblspc");
+    matches!(name, b"pg_wal" | b"pg_xlog" | b"archive_status" | b"summaries" | b"pg_tblspc")
+        || (below_tablespaces && !name.is_empty() && name.iter().all(u8::is_ascii_digit))
+}
+
+/// Whether a relative target could leave the data directory (BB-133).
+fn leads_out(target: &Path) -> bool {
+    !target.is_absolute() && target.components().any(|part| part == Component::ParentDir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bb_131_directories_that_may_exist() {
+        for path in ["pg_wal", "pg_wal/archive_status", "pg_wal/summaries", "pg_tblspc", "pg_tblspc/16384"] {
+            assert!(may_exist(Path::new(path)), "{path}");
+        }
+        for path in ["base", "base/1", "pg_tblspc/x", "pg_wal2", "16384"] {
+            assert!(!may_exist(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn bb_133_relative_targets_must_stay_inside() {
+        assert!(leads_out(Path::new("../x")) && leads_out(Path::new("a/../../x")));
+        assert!(!leads_out(Path::new("/srv/ts")) && !leads_out(Path::new("a/b")));
+    }
+}

@@ -1,0 +1,117 @@
+use super::location::InvalidLocation;
+use super::verify_in_flight::Difference;
+use crate::client::ClientError;
+use crate::connection::ConnectError;
+use crate::manifest::ManifestError;
+use crate::protocol::UnsupportedServer;
+use crate::receive::ReceiveError;
+use crate::storage::StorageError;
+use crate::tar::TarError;
+use crate::types::{Lsn, OsError, SystemId};
+
+/// A base backup failed; nothing that was written may be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The server could not be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server refused a command, or the connection broke.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The server is too old for this client.
+    #[error(transparent)]
+    UnsupportedServer(#[from] UnsupportedServer),
+    /// Something could not be stored.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the server sent is no tar archive.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    /// An archive is of a kind that cannot be read (BB-105).
+    #[error("cannot parse archive \"{0}\"\nOnly tar archives can be parsed.")]
+    UnknownArchive(String),
+    /// A tablespace has a place that it cannot have.
+    #[error(transparent)]
+    Location(#[from] InvalidLocation),
+    /// What the server sent is no manifest, or one that was damaged on the way.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A file did not arrive as the manifest describes it.
+    #[error("backup verification failed: {0}")]
+    Verification(#[from] Difference),
+    /// The manifest is one of another cluster.
+    #[error("manifest system identifier is {manifest}, but the server has {server}")]
+    ForeignManifest {
+        /// The identifier in the manifest.
+        manifest: SystemId,
+        /// The identifier of the server.
+        server: SystemId,
+    },
+    /// The manifest does not speak of the WAL that this backup needs.
+    #[error(
+        "manifest describes WAL from {manifest_start} to {manifest_end}, but the backup needs {start} to {end}"
+    )]
+    ForeignWalRange {
+        /// The start in the manifest.
+        manifest_start: Lsn,
+        /// The end in the manifest.
+        manifest_end: Lsn,
+        /// The start of the backup.
+        start: Lsn,
+        /// Its end.
+        end: Lsn,
+    },
+    /// A manifest was asked for and none came.
+    #[error("server sent no backup manifest")]
+    NoManifest,
+    /// The main data directory did not come.
+    #[error("server sent no archive of the main data directory")]
+    NoMainArchive,
+    /// Receiving WAL failed while the backup was still coming (BB-193).
+    #[error("background process terminated unexpectedly")]
+    ReceiverDied(#[source] ReceiveError),
+    /// Receiving WAL failed after the backup had come (BB-194).
+    #[error("receiving write-ahead log failed")]
+    Receiver(#[source] ReceiveError),
+    /// WAL could not be asked for by a slot, because the server did not name its process.
+    #[error("server did not send the process id of the connection")]
+    NoBackendPid,
+    /// A thread could not be started.
+    #[error("could not start a thread: {0}")]
+    Thread(#[source] OsError),
+    /// A thread ended without a word: the destination or an observer panicked.
+    #[error("the thread of the backup ended unexpectedly")]
+    ThreadDied,
+    /// The caller cancelled.
+    #[error("backup was cancelled")]
+    Cancelled,
+}
+
+impl BackupError {
+    /// Whether the same may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_retryable(),
+            Self::Client(error) => error.is_retryable(),
+            Self::Storage(error) => error.is_retryable(),
+            Self::ReceiverDied(error) | Self::Receiver(error) => error.is_retryable(),
+            Self::Verification(_) | Self::Manifest(_) | Self::Tar(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What a person can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// Whether the files that came are worth keeping: the server found corrupt pages and there may be no
+    /// better copy of the others (BB-248).
+    pub(super) fn leaves_something_worth_keeping(&self) -> bool {
+        matches!(self, Self::Client(ClientError::ChecksumError))
+    }
+}

@@ -1,0 +1,255 @@
+//! Takes in the stream of a backup: verifies it and hands it to the destination, in one pass.
+//!
+//! In come the events of the stream, in order. Each chunk is cut into the members of its archive once; sizes
+//! and checksums are computed from the slices, which then go to the destination as they are. The manifest,
+//! which comes last, is compared with what was computed, line by line.
+
+use bytes::Bytes;
+
+use super::destination::{Destination, Form};
+use super::error::BackupError;
+use super::location::ArchiveLocation;
+use super::member_injection::MemberInjection;
+use super::verify_in_flight::{Compared, Comparison, ReceivedFiles};
+use crate::manifest::{ChecksumAlgorithm, FileEntry, ManifestItem, ManifestReader, WalRange};
+use crate::protocol::{ArchiveName, Tablespace};
+use crate::tar::{Piece, TarError, TarSplitter};
+use crate::types::SystemId;
+
+/// The state between two events.
+pub(super) struct Intake<'d, D: ?Sized> {
+    destination: &'d mut D,
+    tablespaces: &'d [Tablespace],
+    /// For the main archive, taken when it begins.
+    injection: Option<MemberInjection>,
+    main_archive_came: bool,
+    stage: Stage,
+}
+
+enum Stage {
+    Between(ReceivedFiles),
+    Archive {
+        received: ReceivedFiles,
+        archive: Box<OpenArchive>,
+    },
+    Manifest {
+        reader: ManifestReader,
+        comparison: Comparison,
+        statements: Statements,
+    },
+    /// Something failed; nothing follows.
+    Broken,
+}
+
+/// What a manifest says of the backup as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    pub(super) system_id: Option<SystemId>,
+    pub(super) wal_ranges: Vec<WalRange>,
+}
+
+/// What was found out about a backup with a manifest.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) compared: Compared,
+    pub(super) statements: Statements,
+}
+
+/// The archive at hand, and how it reaches the destination.
+#[expect(clippy::large_enum_variant, reason = "there is one, in a box")]
+enum OpenArchive {
+    /// As it is.
+    AsReceived(TarSplitter),
+    /// With files put into it on the way.
+    Injected {
+        injection: MemberInjection,
+        /// Cuts what comes out again, where the destination wants members.
+        members: Option<TarSplitter>,
+    },
+}
+
+impl<'d, D: Destination + ?Sized> Intake<'d, D> {
+    pub(super) fn new(
+        destination: &'d mut D,
+        tablespaces: &'d [Tablespace],
+        algorithm: ChecksumAlgorithm,
+        injection: Option<MemberInjection>,
+    ) -> Self {
+        let stage = Stage::Between(ReceivedFiles::new(algorithm));
+        Self { destination, tablespaces, injection, main_archive_came: false, stage }
+    }
+
+    /// The destination, for a look at what it is doing.
+    pub(super) fn destination(&self) -> &D {
+        self.destination
+    }
+
+    /// An archive begins.
+    pub(super) fn begin_archive(&mut self, name: &ArchiveName, path: &[u8]) -> Result<(), BackupError> {
+        let mut received = self.end_archive()?;
+        if !name.is_plain_tar() {
+            return Err(BackupError::UnknownArchive(name.to_string()));
+        }
+        let location = ArchiveLocation::of_archive(path, self.tablespaces)?;
+        received.begin_archive(location.oid());
+        let is_main = location == ArchiveLocation::Main;
+        self.main_archive_came |= is_main;
+        self.destination.begin_archive(name, &location)?;
+        let archive = match self.injection.take_if(|_| is_main) {
+            None => OpenArchive::AsReceived(TarSplitter::new()),
+            Some(injection) => OpenArchive::Injected {
+                injection,
+                members: (self.destination.form() == Form::Members).then(TarSplitter::new),
+            },
+        };
+        self.stage = Stage::Archive { received, archive: Box::new(archive) };
+        Ok(())
+    }
+
+    /// The next bytes of the archive or the manifest at hand.
+    pub(super) fn data(&mut self, data: &Bytes) -> Result<(), BackupError> {
+        match &mut self.stage {
+            Stage::Archive { received, archive } => archive.take(data, received, self.destination),
+            Stage::Manifest { reader, comparison, statements } => {
+                read_manifest(reader, data, comparison, statements)?;
+                Ok(self.destination.write(data)?)
+            }
+            // The stream's own order was checked where it was decoded.
+            Stage::Between(_) | Stage::Broken => Ok(()),
+        }
+    }
+
+    /// The archives are complete and the manifest begins.
+    pub(super) fn begin_manifest(&mut self) -> Result<(), BackupError> {
+        let comparison = self.end_archive()?.compare()?;
+        self.destination.begin_manifest()?;
+        let (reader, statements) = (ManifestReader::new(), Statements::default());
+        self.stage = Stage::Manifest { reader, comparison, statements };
+        Ok(())
+    }
+
+    /// The stream is complete. Returns what the manifest was found to say, if there is one.
+    pub(super) fn finish(mut self) -> Result<Option<Verified>, BackupError> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Broken);
+        let verified = match stage {
+            Stage::Manifest { reader, comparison, statements } => {
+                reader.finish()?;
+                let compared = comparison.finish()?;
+                self.destination.end_manifest()?;
+                Some(Verified { compared, statements })
+            }
+            stage => {
+                self.stage = stage;
+                self.end_archive()?;
+                None
+            }
+        };
+        if self.main_archive_came { Ok(verified) } else { Err(BackupError::NoMainArchive) }
+    }
+
+    /// Ends the archive at hand, if there is one.
+    fn end_archive(&mut self) -> Result<ReceivedFiles, BackupError> {
+        match std::mem::replace(&mut self.stage, Stage::Broken) {
+            Stage::Between(received) => Ok(received),
+            Stage::Archive { mut received, archive } => {
+                archive.finish(&mut received, self.destination)?;
+                self.destination.end_archive()?;
+                Ok(received)
+            }
+            Stage::Manifest { .. } | Stage::Broken => Err(TarError::UnfinishedMember.into()),
+        }
+    }
+}
+
+impl OpenArchive {
+    fn take<D: Destination + ?Sized>(
+        &mut self,
+        chunk: &[u8],
+        received: &mut ReceivedFiles,
+        destination: &mut D,
+    ) -> Result<(), BackupError> {
+        match self {
+            Self::AsReceived(splitter) => {
+                let members = destination.form() == Form::Members;
+                let mut rest = chunk;
+                while let Some(piece) = splitter.next_piece(&mut rest)? {
+                    received.observe(&piece);
+                    if members {
+                        store(&piece, destination)?;
+                    }
+                }
+                if !members {
+                    destination.write(chunk)?;
+                }
+                Ok(())
+            }
+            Self::Injected { injection, members } => {
+                let stretches = injection.push(chunk, |piece| received.observe(piece))?;
+                stretches.iter().try_for_each(|stretch| pass_on(stretch.as_ref(), members, destination))
+            }
+        }
+    }
+
+    fn finish<D: Destination + ?Sized>(
+        mut self,
+        received: &mut ReceivedFiles,
+        destination: &mut D,
+    ) -> Result<(), BackupError> {
+        // An empty member at the very end is complete without another byte.
+        self.take(&[], received, destination)?;
+        match self {
+            Self::AsReceived(splitter) => splitter.finish()?,
+            Self::Injected { injection, mut members } => {
+                pass_on(&injection.finish()?, &mut members, destination)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pass_on<D: Destination + ?Sized>(
+    mut bytes: &[u8],
+    members: &mut Option<TarSplitter>,
+    destination: &mut D,
+) -> Result<(), BackupError> {
+    match members {
+        None => destination.write(bytes)?,
+        Some(splitter) => {
+            while let Some(piece) = splitter.next_piece(&mut bytes)? {
+                store(&piece, destination)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn store<D: Destination + ?Sized>(piece: &Piece<'_>, destination: &mut D) -> Result<(), BackupError> {
+    match piece {
+        Piece::Entry(entry) => destination.begin_member(entry)?,
+        Piece::Data(data) => destination.write(data)?,
+        Piece::EntryEnd => destination.end_member()?,
+        Piece::Padding(_) | Piece::End(_) => {}
+    }
+    Ok(())
+}
+
+fn read_manifest(
+    reader: &mut ManifestReader,
+    data: &Bytes,
+    comparison: &mut Comparison,
+    statements: &mut Statements,
+) -> Result<(), BackupError> {
+    let mut rest: &[u8] = data;
+    while let Some(item) = reader.next_item(&mut rest)? {
+        match item {
+            ManifestItem::File(file) => compare(comparison, &file)?,
+            ManifestItem::SystemIdentifier(id) => statements.system_id = Some(id),
+            ManifestItem::WalRange(range) => statements.wal_ranges.push(range),
+        }
+    }
+    Ok(())
+}
+
+fn compare(comparison: &mut Comparison, file: &FileEntry) -> Result<(), BackupError> {
+    Ok(comparison.check(file)?)
+}

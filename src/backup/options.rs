@@ -1,0 +1,159 @@
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use crate::conninfo::Settings;
+use crate::protocol::{BaseBackup, Checkpoint, ManifestRequest};
+
+/// What a base backup shall be.
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    /// The label that the server writes into `backup_label`.
+    pub label: String,
+    /// When the checkpoint that the backup starts from is written.
+    pub checkpoint: Checkpoint,
+    /// How the WAL that the backup needs gets into it.
+    pub wal: WalMethod,
+    /// The most the server shall send, in units of 1024 bytes a second; the server limits itself.
+    pub max_rate: Option<u32>,
+    /// Whether the server estimates the backup's size first, so that progress has a total.
+    pub estimate_size: bool,
+    /// Whether the server verifies the checksums of the pages that it reads.
+    pub verify_page_checksums: bool,
+    /// Whether there is a manifest, against which every file is verified as it arrives.
+    pub manifest: ManifestRequest,
+    /// The checksum algorithm of the manifest; none leaves the server's default, CRC32C.
+    pub manifest_checksums: Option<String>,
+    /// Makes the backup a standby of the server it is taken from: `standby.signal` is written, and
+    /// `primary_conninfo` with these settings.
+    pub write_recovery_conf: Option<Settings>,
+}
+
+impl Default for BackupOptions {
+    /// What `pg_basebackup` does when nothing is said.
+    fn default() -> Self {
+        Self {
+            label: "pg_basebackup base backup".to_owned(),
+            checkpoint: Checkpoint::Spread,
+            wal: WalMethod::default(),
+            max_rate: None,
+            estimate_size: true,
+            verify_page_checksums: true,
+            manifest: ManifestRequest::Yes,
+            manifest_checksums: None,
+            write_recovery_conf: None,
+        }
+    }
+}
+
+/// How the WAL that a backup needs gets into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalMethod {
+    /// It does not: it has to come from an archive.
+    None,
+    /// The server puts it into the main archive at the end. It can be removed from the server before that.
+    Fetch,
+    /// A second connection receives it while the backup runs.
+    Stream {
+        /// The replication slot of the second connection.
+        slot: ReceiveSlot,
+        /// How often the server is told about progress; none only answers when asked.
+        status_interval: Option<Duration>,
+    },
+}
+
+impl Default for WalMethod {
+    fn default() -> Self {
+        Self::Stream { slot: ReceiveSlot::Temporary, status_interval: Some(Duration::from_secs(10)) }
+    }
+}
+
+/// The replication slot that keeps the WAL of a backup on the server until it was received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReceiveSlot {
+    /// One for the duration of the backup.
+    #[default]
+    Temporary,
+    /// None: the server may remove WAL that was not received yet.
+    None,
+    /// One that exists.
+    Existing(String),
+    /// One that is created and stays, also if the backup fails.
+    Create(String),
+}
+
+impl ReceiveSlot {
+    /// The name of a slot that outlives the backup.
+    pub fn permanent_name(&self) -> Option<&str> {
+        match self {
+            Self::Existing(name) | Self::Create(name) => Some(name),
+            Self::Temporary | Self::None => None,
+        }
+    }
+}
+
+impl BackupOptions {
+    /// The command for a destination of that kind.
+    pub(super) fn command(&self, tablespace_map: bool) -> BaseBackup {
+        BaseBackup {
+            label: self.label.clone(),
+            progress: self.estimate_size,
+            checkpoint: self.checkpoint,
+            wal: self.wal == WalMethod::Fetch,
+            wait: self.wal == WalMethod::None,
+            max_rate: self.max_rate,
+            tablespace_map,
+            verify_checksums: self.verify_page_checksums,
+            manifest: self.manifest,
+            manifest_checksums: self.manifest_checksums.clone(),
+        }
+    }
+}
+
+/// A tablespace that is restored to another directory than it has on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablespaceMapping {
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl TablespaceMapping {
+    /// A mapping from the directory on the server to the one here; both are made canonical (BB-021).
+    pub fn new(old: &Path, new: &Path) -> Self {
+        Self { old: canonical(old), new: canonical(new) }
+    }
+
+    /// The directory here, if `location` is the one of this mapping.
+    pub fn apply(&self, location: &Path) -> Option<&Path> {
+        (canonical(location) == self.old).then_some(self.new.as_path())
+    }
+}
+
+/// The path without duplicate and trailing slashes, `.` and `..`, by its text alone.
+fn canonical(path: &Path) -> PathBuf {
+    let mut result = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(result.components().next_back(), Some(Component::Normal(_))) => {
+                result.pop();
+            }
+            Component::ParentDir if result.has_root() => {}
+            other => result.push(other),
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bb_021_paths_are_compared_in_their_canonical_form() {
+        let mapping = TablespaceMapping::new(Path::new("/a//b/./c/"), Path::new("/x/../y/"));
+        assert_eq!(mapping.apply(Path::new("/a/b/c")), Some(Path::new("/y")));
+        assert_eq!(mapping.apply(Path::new("/a/b/d/../c/")), Some(Path::new("/y")));
+        assert_eq!(mapping.apply(Path::new("/a/b")), None);
+        assert_eq!(canonical(Path::new("/../a")), PathBuf::from("/a"));
+    }
+}

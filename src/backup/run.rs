@@ -1,0 +1,367 @@
+//! The run of one backup, from connecting to the name of the manifest.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::accompanying_wal::{AccompanyingWal, Request};
+use super::destination::{Destination, Form, Preparation, Traces};
+use super::error::BackupError;
+use super::intake::{Intake, Verified};
+use super::location::ArchiveLocation;
+use super::member_injection::{InjectedAttributes, MemberInjection};
+use super::observer::{Event, Observer, Progress};
+use super::options::{BackupOptions, WalMethod};
+use super::recovery_conf::recovery_settings;
+use super::recovery_injection::recovery_injection;
+use super::verify_in_flight::Compared;
+use crate::client::{BackupEvent, BackupStream, ReplicationClient};
+use crate::connection::{Notice, NoticeHandler};
+use crate::conninfo::{Config, PrimaryConninfo};
+use crate::manifest::ChecksumAlgorithm;
+use crate::protocol::{EndPoint, ManifestRequest, ServerFeatures, StartPoint, SystemIdentity, Tablespace};
+use crate::receive::ReceiveOptions;
+use crate::storage::Access;
+use crate::types::{OsError, SegmentSize};
+
+/// A complete backup.
+#[derive(Clone, Copy, Debug)]
+pub struct BackupReport {
+    /// Where its recovery starts.
+    pub start: StartPoint,
+    /// Up to where its recovery needs WAL.
+    pub end: EndPoint,
+    /// What was compared with the manifest, if there is one.
+    pub verified: Option<Compared>,
+}
+
+/// Takes a base backup into `destination` and gives it back when the backup is complete, verified and
+/// durable.
+///
+/// The work is done on a thread of its own, which both reads from the server and calls the destination: the
+/// server waits while the destination does. Cancelling ends the run like a failure.
+///
+/// # Errors
+/// After a failure the destination was told to [abandon](Destination::abandon) the backup, and the observer
+/// has seen the error.
+///
+/// # Cancel safety
+/// Dropping the future cancels the run; its thread then ends by itself, after the destination abandoned the
+/// backup.
+pub async fn run<D: Destination + 'static>(
+    config: &Config,
+    options: &BackupOptions,
+    mut destination: D,
+    observer: Arc<dyn Observer>,
+    cancel: CancellationToken,
+) -> Result<(BackupReport, D), BackupError> {
+    let thread_error = |error| BackupError::Thread(OsError(error));
+    let cancel = cancel.child_token();
+    let _cancel_on_drop = cancel.clone().drop_guard();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_error)?;
+    let (config, options) = (config.clone(), options.clone());
+    let (sender, outcome) = oneshot::channel();
+    let work = move || {
+        let backup = Backup { config, options, observer, cancel };
+        let result = runtime.block_on(backup.run(&mut destination));
+        // Nobody waits where the future was dropped.
+        let _ = sender.send(result.map(|report| (report, destination)));
+    };
+    let thread =
+        std::thread::Builder::new().name("base-backup".to_owned()).spawn(work).map_err(thread_error)?;
+    let result = outcome.await.unwrap_or(Err(BackupError::ThreadDied));
+    let _ = thread.join();
+    result
+}
+
+/// One run, on its thread.
+struct Backup {
+    config: Config,
+    options: BackupOptions,
+    observer: Arc<dyn Observer>,
+    cancel: CancellationToken,
+}
+
+/// What the server said of itself before the backup began.
+struct Server {
+    access: Access,
+    segment_size: SegmentSize,
+    features: ServerFeatures,
+    identity: SystemIdentity,
+}
+
+impl Backup {
+    async fn run<D: Destination>(self, destination: &mut D) -> Result<BackupReport, BackupError> {
+        let outcome = self.cancel.run_until_cancelled(self.take(destination)).await;
+        let result = outcome.unwrap_or(Err(BackupError::Cancelled));
+        if let Err(error) = &result {
+            self.observer.observe(&Event::Failed(error));
+            let keep = error.leaves_something_worth_keeping();
+            destination.abandon(if keep { Traces::Keep } else { Traces::Remove }, &*self.observer);
+        }
+        result
+    }
+
+    /// The steps in the order that operators know from `pg_stat_activity` and the log (BB-071).
+    async fn take<D: Destination>(&self, destination: &mut D) -> Result<BackupReport, BackupError> {
+        let mut client = ReplicationClient::connect_with(&self.config, self.notices()).await?;
+        client.require_integer_datetimes()?;
+        let access = Access::of_data_directory(client.data_directory_mode().await?);
+        destination.claim(access)?;
+        let segment_size = client.wal_segment_size().await?;
+        let features = ServerFeatures::for_base_backup(client.server_version())?;
+        let injection = self.injection(&client, access);
+        let identity = client.identify_system().await?;
+        let server = Server { access, segment_size, features, identity };
+
+        let command = self.options.command(destination.form() == Form::Archives);
+        self.observer.observe(&Event::WaitingForCheckpoint);
+        let stream = client.base_backup(&command).await?;
+        self.observer.observe(&Event::CheckpointCompleted);
+        self.observer.observe(&Event::StartPoint(stream.start_point()));
+        let start = stream.start_point();
+        let (end, verified) = self.receive(stream, &server, destination, injection).await?;
+        client.close().await;
+
+        self.observer.observe(&Event::Syncing);
+        destination.sync()?;
+        if self.cancel.is_cancelled() {
+            return Err(BackupError::Cancelled);
+        }
+        if verified.is_some() {
+            self.observer.observe(&Event::RenamingManifest);
+        }
+        destination.publish()?;
+        self.observer.observe(&Event::Completed);
+        Ok(BackupReport { start, end, verified: verified.map(|verified| verified.compared) })
+    }
+
+    /// Everything from the list of tablespaces to the last byte, WAL included.
+    async fn receive<D: Destination>(
+        &self,
+        mut stream: BackupStream<'_>,
+        server: &Server,
+        destination: &mut D,
+        injection: Option<MemberInjection>,
+    ) -> Result<(EndPoint, Option<Verified>), BackupError> {
+        let start = stream.start_point();
+        let tablespaces = stream.tablespaces().to_vec();
+        let locations = tablespaces.iter().map(ArchiveLocation::of).collect::<Result<Vec<_>, _>>()?;
+        let preparation = Preparation {
+            locations: &locations,
+            access: server.access,
+            segment_size: server.segment_size,
+            wal_summaries: server.features.wal_summaries,
+        };
+        destination.prepare(&preparation)?;
+        let mut wal = self.start_receiver(start, server, &preparation, destination).await?;
+
+        let intake = Intake::new(destination, &tablespaces, self.checksum_algorithm(), injection);
+        let verified = self.take_in(&mut stream, intake, &tablespaces, wal.as_mut()).await?;
+        if self.options.manifest != ManifestRequest::No && verified.is_none() {
+            return Err(BackupError::NoManifest);
+        }
+        let end = match &mut wal {
+            None => stream.finish().await?,
+            Some(wal) => tokio::select! {
+                end = stream.finish() => end?,
+                error = wal.failure() => return Err(error),
+            },
+        };
+        self.observer.observe(&Event::EndPoint(end));
+        if let Some(wal) = wal {
+            self.observer.observe(&Event::WaitingForReceiver);
+            wal.finish(end.lsn).await?;
+        }
+        if let Some(verified) = &verified {
+            check_statements(verified, server, start, end)?;
+        }
+        Ok((end, verified))
+    }
+
+    /// Reads the stream to its end, a whole buffer at a time.
+    async fn take_in<D: Destination>(
+        &self,
+        stream: &mut BackupStream<'_>,
+        mut intake: Intake<'_, D>,
+        tablespaces: &[Tablespace],
+        mut wal: Option<&mut AccompanyingWal>,
+    ) -> Result<Option<Verified>, BackupError> {
+        let mut transfer = Transfer::new(tablespaces);
+        loop {
+            let event = match &mut wal {
+                None => stream.next().await?,
+                Some(wal) => tokio::select! {
+                    biased;
+                    error = wal.failure() => return Err(error),
+                    event = stream.next() => event?,
+                },
+            };
+            let Some(mut event) = event else { break };
+            loop {
+                self.handle(&event, &mut intake, &mut transfer)?;
+                match stream.buffered()? {
+                    Some(next) => event = next,
+                    None => break,
+                }
+            }
+        }
+        let verified = intake.finish()?;
+        transfer.archives_done = transfer.archives_total;
+        self.observer.observe(&Event::Progress(transfer.progress(None)));
+        Ok(verified)
+    }
+
+    fn handle<D: Destination>(
+        &self,
+        event: &BackupEvent,
+        intake: &mut Intake<'_, D>,
+        transfer: &mut Transfer,
+    ) -> Result<(), BackupError> {
+        match event {
+            BackupEvent::Data(data) => return intake.data(data),
+            BackupEvent::Archive { name, tablespace_path } => {
+                intake.begin_archive(name, tablespace_path)?;
+                if !transfer.begin_archive() {
+                    return Ok(());
+                }
+            }
+            BackupEvent::Manifest => {
+                intake.begin_manifest()?;
+                transfer.end_archive();
+                return Ok(());
+            }
+            BackupEvent::Progress(bytes) => transfer.done = *bytes,
+        }
+        let current = intake.destination().current();
+        self.observer.observe(&Event::Progress(transfer.progress(current.as_deref())));
+        Ok(())
+    }
+
+    async fn start_receiver<D: Destination>(
+        &self,
+        start: StartPoint,
+        server: &Server,
+        preparation: &Preparation<'_>,
+        destination: &mut D,
+    ) -> Result<Option<AccompanyingWal>, BackupError> {
+        let WalMethod::Stream { slot, status_interval } = &self.options.wal else { return Ok(None) };
+        self.observer.observe(&Event::StartingReceiver);
+        let request = Request {
+            config: self.config.clone(),
+            slot: slot.clone(),
+            options: ReceiveOptions {
+                system_id: Some(server.identity.system_id),
+                timeline: start.timeline,
+                start: start.lsn,
+                segment_size: server.segment_size,
+                slot: None,
+                status_interval: *status_interval,
+                synchronous: false,
+            },
+            archive: destination.wal_archive(preparation)?,
+        };
+        AccompanyingWal::start(request, self.notices(), Arc::clone(&self.observer)).await.map(Some)
+    }
+
+    fn notices(&self) -> NoticeHandler {
+        let observer = Arc::clone(&self.observer);
+        Arc::new(move |notice: &Notice| observer.observe(&Event::Notice(notice)))
+    }
+
+    /// What `-R` puts into the main archive; the name of a temporary slot is never part of it.
+    fn injection(&self, client: &ReplicationClient, access: Access) -> Option<MemberInjection> {
+        let settings = self.options.write_recovery_conf.as_ref()?;
+        let version = client.server_version();
+        let conninfo = PrimaryConninfo::new(settings, self.config.password.as_ref(), version.major());
+        let slot = match &self.options.wal {
+            WalMethod::Stream { slot, .. } => slot.permanent_name(),
+            WalMethod::None | WalMethod::Fetch => None,
+        };
+        let text = recovery_settings(conninfo.as_bytes(), slot, !client.features().signal_files);
+        let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let attributes = InjectedAttributes { mode: access.file_mode(), modified_at };
+        Some(recovery_injection(version, text.to_vec(), attributes))
+    }
+
+    /// The kind of checksum that the manifest will have. A name that is none is for the server to refuse.
+    fn checksum_algorithm(&self) -> ChecksumAlgorithm {
+        match (self.options.manifest, &self.options.manifest_checksums) {
+            (ManifestRequest::No, _) => ChecksumAlgorithm::None,
+            (_, Some(name)) => name.parse().unwrap_or(ChecksumAlgorithm::Crc32c),
+            (_, None) => ChecksumAlgorithm::Crc32c,
+        }
+    }
+}
+
+/// Compares what the manifest says of the whole with what the server said beside it.
+fn check_statements(
+    verified: &Verified,
+    server: &Server,
+    start: StartPoint,
+    end: EndPoint,
+) -> Result<(), BackupError> {
+    if let Some(manifest) = verified.statements.system_id
+        && manifest != server.identity.system_id
+    {
+        return Err(BackupError::ForeignManifest { manifest, server: server.identity.system_id });
+    }
+    let ranges = &verified.statements.wal_ranges;
+    let (Some(newest), Some(oldest)) = (ranges.first(), ranges.last()) else {
+        return Ok(());
+    };
+    if oldest.start != start.lsn || newest.end != end.lsn {
+        return Err(BackupError::ForeignWalRange {
+            manifest_start: oldest.start,
+            manifest_end: newest.end,
+            start: start.lsn,
+            end: end.lsn,
+        });
+    }
+    Ok(())
+}
+
+/// How far the transfer has come.
+struct Transfer {
+    done: u64,
+    estimated: u64,
+    archives_begun: usize,
+    archives_done: usize,
+    archives_total: usize,
+}
+
+impl Transfer {
+    fn new(tablespaces: &[Tablespace]) -> Self {
+        let kilobytes = tablespaces.iter().fold(0u64, |sum, tablespace| sum.saturating_add(tablespace.size));
+        Self {
+            done: 0,
+            estimated: kilobytes.saturating_mul(1024),
+            archives_begun: 0,
+            archives_done: 0,
+            archives_total: tablespaces.len(),
+        }
+    }
+
+    /// The archive before this one is complete, if there is one, which the answer says.
+    fn begin_archive(&mut self) -> bool {
+        self.archives_done = self.archives_begun;
+        self.archives_begun += 1;
+        self.archives_done > 0
+    }
+
+    fn end_archive(&mut self) {
+        self.archives_done = self.archives_begun;
+    }
+
+    fn progress<'a>(&self, current: Option<&'a std::path::Path>) -> Progress<'a> {
+        Progress {
+            done: self.done,
+            total: self.estimated.max(self.done),
+            tablespaces_done: self.archives_done,
+            tablespaces_total: self.archives_total,
+            current,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The programs: which one the binary is, its options, its messages and its exit status.
+//!
+//! The drop-in behaviour of PostgreSQL's own programs lives here, as a thin layer on the library. Nothing
+//! else in the crate uses this module.
+
+mod basebackup;
+mod basebackup_arguments;
+mod basebackup_report;
+mod getopt;
+mod help;
+mod messages;
+mod password_prompt;
+mod signals;
+mod values;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use messages::Messages;
+
+/// What the binary does.
+enum Personality {
+    /// `pg_basebackup`, by that name or as `pgsiphon basebackup`.
+    BaseBackup,
+    /// `pgsiphon` without a command, or with an option that only it has.
+    Overview,
+}
+
+/// Runs the program that the command line names and returns its exit status.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let program = program_name(&arguments);
+    let (personality, arguments) = personality(&program, arguments);
+    let messages = Messages::new(&program);
+    match personality {
+        Personality::BaseBackup => basebackup::main(&program, arguments, &messages),
+        Personality::Overview => overview(&program, &arguments, &messages),
+    }
+}
+
+/// The base name of the first argument (BB-009).
+fn program_name(arguments: &[OsString]) -> String {
+    let first = arguments.first().map_or(OsStr::new("pgsiphon"), OsString::as_os_str);
+    Path::new(first).file_name().unwrap_or(first).to_string_lossy().into_owned()
+}
+
+/// Picks by the name of the program, and failing that by its first argument, which is taken out.
+fn personality(program: &str, mut arguments: Vec<OsString>) -> (Personality, Vec<OsString>) {
+    if program == "pg_basebackup" {
+        return (Personality::BaseBackup, arguments);
+    }
+    if arguments.get(1).is_some_and(|command| command == "basebackup") {
+        arguments.remove(1);
+        return (Personality::BaseBackup, arguments);
+    }
+    (Personality::Overview, arguments)
+}
+
+fn overview(program: &str, arguments: &[OsString], messages: &Messages) -> ExitCode {
+    match arguments.get(1).and_then(|argument| argument.to_str()) {
+        Some("--help" | "-?" | "-h" | "help") => messages.print(&help::overview(program)),
+        Some("--version" | "-V") => messages.print(&format!("pgsiphon {}\n", env!("CARGO_PKG_VERSION"))),
+        Some(other) => {
+            messages.error(&format!("unrecognized command \"{other}\""));
+            messages.try_help();
+            ExitCode::FAILURE
+        }
+        None => {
+            messages.error("no command specified");
+            messages.try_help();
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Signals that end the program.
+
+use std::process::ExitCode;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A signal that asked the program to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EndingSignal(i32);
+
+impl EndingSignal {
+    /// Ends the program the way the signal would have ended it, so that whoever started it sees why.
+    pub(super) fn end_process(self) -> ExitCode {
+        // Returns only if the signal is blocked or the process is a container's first one.
+        let _ = signal_hook::low_level::emulate_default_handler(self.0);
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs `work`. The first signal cancels it and waits for it to end in good order; a second one ends the
+/// process at once. Returns the signal, if one came.
+pub(super) async fn run_until_signal<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> (T, Option<EndingSignal>) {
+    tokio::pin!(work);
+    let first = tokio::select! {
+        outcome = &mut work => return (outcome, None),
+        first = next_signal() => first,
+    };
+    cancel.cancel();
+    tokio::select! {
+        outcome = &mut work => (outcome, Some(first)),
+        second = next_signal() => {
+            second.end_process();
+            (work.await, Some(second))
+        }
+    }
+}
+
+/// The next signal of those that end a program. Without handlers, which the system can refuse, signals do
+/// what they do by default.
+async fn next_signal() -> EndingSignal {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => EndingSignal(SIGINT),
+        _ = terminate.recv() => EndingSignal(SIGTERM),
+        _ = hang_up.recv() => EndingSignal(SIGHUP),
+    }
+}
