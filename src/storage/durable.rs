@@ -45,7 +45,7 @@ impl<T: Copy> Durable<T> {
 impl Durable<Lsn> {
     /// The position at which receiving starts. Nothing before it was asked for, so nothing before it
     /// can be lost.
-    pub const fn nothing_before(start: Lsn) -> Self {
+    pub(crate) const fn nothing_before(start: Lsn) -> Self {
         Self(start)
     }
 }

@@ -23,6 +23,7 @@ mod port;
 mod postmaster;
 mod program;
 mod run;
+mod scripted_server;
 pub mod tree;
 mod wait;
 
@@ -33,4 +34,5 @@ pub use pgbench::Load;
 pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
 pub use run::{Outcome, Run, Running};
+pub use scripted_server::{Peer, ScriptedServer, Status};
 pub use wait::{DEADLINE, wait_for, wait_for_some};
