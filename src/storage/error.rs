@@ -84,6 +84,12 @@ pub enum StorageError {
         /// Where it would lead.
         target: PathBuf,
     },
+    /// A destination has no place for the write-ahead log that is received beside a backup.
+    #[error("this destination takes no write-ahead log")]
+    NoPlaceForWal,
+    /// A destination or archive of another program failed, for a reason of its own.
+    #[error("{0}")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The methods of a destination were called in another order than they promise.
     #[error("the parts of a backup came out of order")]
     OutOfOrder,

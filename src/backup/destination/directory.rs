@@ -251,10 +251,6 @@ impl Destination for DirectoryDestination {
         Ok(())
     }
 
-    fn end_manifest(&mut self) -> Result<(), StorageError> {
-        Ok(())
-    }
-
     fn sync(&mut self) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         let claimed = self.claimed()?;

@@ -62,10 +62,6 @@ impl Destination for TarFilesDestination {
         Ok(())
     }
 
-    fn prepare(&mut self, _: &Preparation<'_>) -> Result<(), StorageError> {
-        Ok(())
-    }
-
     fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
         let policy = self.sync_policy;
         let claimed = self.claimed()?;
@@ -106,10 +102,6 @@ impl Destination for TarFilesDestination {
         let claimed = self.claimed()?;
         let manifest = ManifestFile::create(claimed.directory.directory(), claimed.access)?;
         claimed.writing = Writing::Manifest(manifest);
-        Ok(())
-    }
-
-    fn end_manifest(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 
