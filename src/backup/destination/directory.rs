@@ -144,6 +144,7 @@ impl Destination for DirectoryDestination {
     }
 
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
+        let background = BackgroundSync::start(self.sync_policy)?;
         let directory = ClaimedDirectory::claim(&self.path, access)?;
         self.claimed = Some(Claimed {
             main: Tree::new(Arc::clone(directory.directory())),
@@ -151,7 +152,7 @@ impl Destination for DirectoryDestination {
             wal_directory: None,
             tablespaces: Vec::new(),
             access,
-            background: BackgroundSync::start(self.sync_policy),
+            background,
             extracting: Extracting::Main,
             writing: Writing::Nothing,
             last_file: None,

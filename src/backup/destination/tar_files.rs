@@ -53,10 +53,11 @@ impl Destination for TarFilesDestination {
     }
 
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
+        let background = BackgroundSync::start(self.sync_policy)?;
         self.claimed = Some(Claimed {
             directory: ClaimedDirectory::claim(&self.path, access)?,
             access,
-            background: BackgroundSync::start(self.sync_policy),
+            background,
             writing: Writing::Nothing,
         });
         Ok(())
