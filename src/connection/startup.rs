@@ -174,7 +174,8 @@ impl Startup {
 
 fn unsupported(code: u32) -> StartupError {
     StartupError::Unsupported(match code {
-        1 | 2 => "Kerberos 4/5 authentication not supported".to_owned(),
+        1 => "Kerberos 4 authentication not supported".to_owned(),
+        2 => "Kerberos 5 authentication not supported".to_owned(),
         4 => "Crypt authentication not supported".to_owned(),
         7 | 8 => "GSSAPI authentication not supported".to_owned(),
         9 => "SSPI authentication not supported".to_owned(),
@@ -276,7 +277,8 @@ mod tests {
     #[test]
     fn cn_221_unknown_requests_are_refused_by_name() {
         for (body, text) in [
-            (&b"\0\0\0\x02"[..], "Kerberos 4/5 authentication not supported"),
+            (&b"\0\0\0\x01"[..], "Kerberos 4 authentication not supported"),
+            (b"\0\0\0\x02", "Kerberos 5 authentication not supported"),
             (b"\0\0\0\x07", "GSSAPI authentication not supported"),
             (b"\0\0\0\x63", "authentication method 99 not supported"),
             (b"\0\0\0\x0aOTHER\0\0", "none of the server's SASL authentication mechanisms are supported"),
