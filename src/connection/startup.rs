@@ -44,6 +44,9 @@ pub enum StartupError {
     /// None of the mechanisms that the server offers is known.
     #[error("none of the server's SASL authentication mechanisms are supported")]
     NoMechanism,
+    /// The server offers what only makes sense over TLS, over a connection without.
+    #[error("server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection")]
+    ChannelBindingWithoutTls,
     /// A message out of turn or out of form.
     #[error("{0}")]
     Protocol(String),
@@ -143,9 +146,7 @@ impl Startup {
                 frontend::password_message(answer.as_bytes(), &mut out).map_err(unsendable)?;
             }
             (10, State::Authenticating) => {
-                if !body.split(|&byte| byte == 0).any(|name| name == Scram::MECHANISM.as_bytes()) {
-                    return Err(StartupError::NoMechanism);
-                }
+                choose_mechanism(&body)?;
                 self.password()?;
                 let scram = Scram::new()?;
                 let first = scram.client_first();
@@ -170,6 +171,15 @@ impl Startup {
     fn password(&self) -> Result<&Password, StartupError> {
         self.password.as_ref().ok_or(StartupError::PasswordMissing)
     }
+}
+
+/// Channel binding needs TLS: whoever offers it without has taken TLS away from somebody (CN-245).
+fn choose_mechanism(offered: &[u8]) -> Result<(), StartupError> {
+    let is_offered = |name: &str| offered.split(|&byte| byte == 0).any(|offer| offer == name.as_bytes());
+    if is_offered(Scram::MECHANISM_WITH_CHANNEL_BINDING) {
+        return Err(StartupError::ChannelBindingWithoutTls);
+    }
+    if is_offered(Scram::MECHANISM) { Ok(()) } else { Err(StartupError::NoMechanism) }
 }
 
 fn unsupported(code: u32) -> StartupError {
@@ -286,6 +296,16 @@ mod tests {
             let error = Startup::new("u", Some("p".into())).handle(message(b'R', body)).unwrap_err();
             assert_eq!(error.to_string(), text);
         }
+    }
+
+    #[test]
+    fn cn_245_channel_binding_is_not_offered_without_tls() {
+        let offer = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+        let error = Startup::new("u", Some("p".into())).handle(offer).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection"
+        );
     }
 
     #[test]

@@ -52,6 +52,9 @@ impl Scram {
     /// The name of the mechanism.
     pub(in crate::connection) const MECHANISM: &'static str = "SCRAM-SHA-256";
 
+    /// The name of the mechanism that binds the exchange to the TLS connection.
+    pub(in crate::connection) const MECHANISM_WITH_CHANNEL_BINDING: &'static str = "SCRAM-SHA-256-PLUS";
+
     /// Starts an exchange with a fresh nonce.
     pub(in crate::connection) fn new() -> Result<Self, ScramError> {
         let mut nonce = [0; NONCE_BYTES];
