@@ -276,9 +276,11 @@ async fn run_startup(
         socket.write_all(&outgoing).await.map_err(|error| AttemptError::Lost(send_error(error)))?;
         outgoing.clear();
         let message = loop {
-            match deframer.next().map_err(|error| AttemptError::Lost(error.into()))? {
-                Some(message) => break message,
-                None => match socket.read_buf(deframer.buffer_with_room(READ_ROOM)).await {
+            match deframer.next() {
+                Ok(Some(message)) => break message,
+                Err(error) if startup.expects(error.tag) => return Err(AttemptError::Lost(error.into())),
+                Err(error) => return Err(refused(startup.out_of_turn(error.tag))),
+                Ok(None) => match socket.read_buf(deframer.buffer_with_room(READ_ROOM)).await {
                     Ok(0) => return Err(AttemptError::Lost(ConnectionError::Closed)),
                     Ok(_) => {}
                     Err(error) => return Err(AttemptError::Lost(receive_error(error))),

@@ -122,12 +122,26 @@ impl Startup {
                 Ok(Step::Send(BytesMut::new()))
             }
             b'Z' if authenticated => Ok(Step::Ready(std::mem::take(&mut self.session))),
-            tag if authenticated => Err(unexpected(tag)),
-            tag => Err(StartupError::Protocol(format!(
-                "expected authentication request from server, but received {}",
-                tag.escape_ascii()
-            ))),
+            tag => Err(self.out_of_turn(tag)),
         }
+    }
+
+    /// Whether a message of that type may come now, whatever its length. One that may not is likely none at
+    /// all, but a word of another protocol (CN-220).
+    pub(super) fn expects(&self, tag: u8) -> bool {
+        match self.state {
+            State::Authenticated => matches!(tag, b'E' | b'N' | b'S' | b'K' | b'Z'),
+            _ => matches!(tag, b'E' | b'N' | b'R'),
+        }
+    }
+
+    /// What is wrong with a message of a type that may not come now.
+    pub(super) fn out_of_turn(&self, tag: u8) -> StartupError {
+        let tag = tag.escape_ascii();
+        StartupError::Protocol(match self.state {
+            State::Authenticated => format!("unexpected message \"{tag}\" during start-up"),
+            _ => format!("expected authentication request from server, but received {tag}"),
+        })
     }
 
     fn authenticate(&mut self, Message { mut body, .. }: Message) -> Result<BytesMut, StartupError> {
@@ -195,10 +209,6 @@ fn unsupported(code: u32) -> StartupError {
 
 fn malformed() -> StartupError {
     StartupError::Protocol("malformed message during start-up".to_owned())
-}
-
-fn unexpected(tag: u8) -> StartupError {
-    StartupError::Protocol(format!("unexpected message \"{}\" during start-up", tag.escape_ascii()))
 }
 
 /// A `ParameterStatus`: name, NUL, value, NUL.
@@ -306,6 +316,19 @@ mod tests {
             error.to_string(),
             "server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection"
         );
+    }
+
+    #[test]
+    fn cn_220_a_word_of_another_protocol_is_out_of_turn() {
+        let mut startup = Startup::new("u", None);
+        assert!(!startup.expects(b'H') && !startup.expects(b'S') && startup.expects(b'R'));
+        assert_eq!(
+            startup.out_of_turn(b'H').to_string(),
+            "expected authentication request from server, but received H"
+        );
+        startup.handle(message(b'R', b"\0\0\0\0")).unwrap();
+        assert!(!startup.expects(b'H') && startup.expects(b'S') && !startup.expects(b'R'));
+        assert_eq!(startup.out_of_turn(b'H').to_string(), "unexpected message \"H\" during start-up");
     }
 
     #[test]
