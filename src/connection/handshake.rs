@@ -9,6 +9,7 @@ use super::connect_error::AttemptError;
 use super::error::ConnectionError;
 use super::frame::{Deframer, Message};
 use super::notice::{Notice, NoticeHandler};
+use super::server_message::ServerMessage;
 use super::session::{receive_error, send_error};
 use super::socket::Socket;
 use super::startup::{SessionStart, Startup, StartupError, Step, startup_message};
@@ -39,13 +40,25 @@ impl<'a> Handshake<'a> {
     pub(super) async fn run(mut self, parameters: &[(&str, &str)]) -> Result<SessionStart, AttemptError> {
         let mut outgoing = startup_message(parameters).map_err(refused)?;
         loop {
-            self.socket.write_all(&outgoing).await.map_err(|error| AttemptError::Lost(send_error(error)))?;
+            if let Err(error) = self.socket.write_all(&outgoing).await {
+                return Err(self.last_words().await.unwrap_or_else(|| AttemptError::Lost(send_error(error))));
+            }
             outgoing.clear();
             let message = self.receive().await?;
             match self.startup.handle(message).map_err(refused)? {
                 Step::Send(bytes) => outgoing = bytes,
                 Step::Notice(message) => (self.notices)(&Notice::Server(message)),
                 Step::Ready(start) => return Ok(start),
+            }
+        }
+    }
+
+    /// What the server said before it closed the connection, a better reason than that it did (CN-294).
+    async fn last_words(&mut self) -> Option<AttemptError> {
+        loop {
+            let message = self.receive().await.ok()?;
+            if message.tag == b'E' {
+                return Some(refused(StartupError::Server(ServerMessage::parse_error(message.body))));
             }
         }
     }
@@ -74,4 +87,42 @@ impl<'a> Handshake<'a> {
 
 fn refused(source: StartupError) -> AttemptError {
     AttemptError::Startup { source, password_file: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What a client makes of these bytes of a server that has stopped reading, and then closed.
+    fn outcome(bytes: &[u8]) -> String {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        server.shutdown(Shutdown::Read).unwrap();
+        server.write_all(bytes).unwrap();
+        drop(server);
+        client.set_nonblocking(true).unwrap();
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let started = runtime.block_on(async {
+            let mut socket = Socket::Unix(tokio::net::UnixStream::from_std(client).unwrap());
+            let mut deframer = Deframer::new();
+            let notices: NoticeHandler = Arc::new(|_: &Notice| {});
+            let startup = Startup::new("u", None);
+            Handshake::new(&mut socket, &mut deframer, startup, &notices).run(&[("user", "u")]).await
+        });
+        started.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn cn_294_the_last_words_of_a_server_are_shown() {
+        let words = b"E\0\0\0\x12SFATAL\0Msorry\0\0";
+        assert_eq!(outcome(words), "FATAL:  sorry");
+        assert_eq!(outcome(&[&b"R\0\0\0\x08\0\0\0\x03"[..], words].concat()), "FATAL:  sorry");
+        assert!(outcome(b"").starts_with("server closed the connection unexpectedly"));
+        assert!(outcome(&words[..9]).starts_with("server closed the connection unexpectedly"));
+    }
 }
