@@ -17,12 +17,17 @@ use super::startup::{SessionStart, Startup, StartupError, Step, startup_message}
 /// Room for a read during start-up, when messages are small.
 const READ_ROOM: usize = 8 << 10;
 
+/// A start-up takes some hundred bytes; a server that says much more never means to be ready.
+const LARGEST_STARTUP: usize = 1 << 20;
+
 /// The start-up of one session over one socket.
 pub(super) struct Handshake<'a> {
     socket: &'a mut Socket,
     deframer: &'a mut Deframer,
     startup: Startup,
     notices: &'a NoticeHandler,
+    /// How many bytes have come.
+    received: usize,
 }
 
 impl<'a> Handshake<'a> {
@@ -32,7 +37,7 @@ impl<'a> Handshake<'a> {
         startup: Startup,
         notices: &'a NoticeHandler,
     ) -> Self {
-        Self { socket, deframer, startup, notices }
+        Self { socket, deframer, startup, notices, received: 0 }
     }
 
     /// Sends the startup message and answers the server until it is ready. What it may have sent beyond
@@ -77,9 +82,15 @@ impl<'a> Handshake<'a> {
     }
 
     async fn fill(&mut self) -> Result<(), AttemptError> {
+        if self.received > LARGEST_STARTUP {
+            return Err(refused(StartupError::Endless(LARGEST_STARTUP)));
+        }
         match self.socket.read_buf(self.deframer.buffer_with_room(READ_ROOM)).await {
             Ok(0) => Err(AttemptError::Lost(ConnectionError::Closed)),
-            Ok(_) => Ok(()),
+            Ok(length) => {
+                self.received += length;
+                Ok(())
+            }
             Err(error) => Err(AttemptError::Lost(receive_error(error))),
         }
     }
@@ -104,8 +115,21 @@ mod tests {
         server.shutdown(Shutdown::Read).unwrap();
         server.write_all(bytes).unwrap();
         drop(server);
-        client.set_nonblocking(true).unwrap();
+        failure(client)
+    }
 
+    /// The same where the server takes what it is sent, and closes when the client leaves.
+    fn outcome_while_reading(bytes: &[u8]) -> String {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        std::thread::scope(|scope| {
+            // The client leaves before it has read everything.
+            scope.spawn(move || server.write_all(bytes));
+            failure(client)
+        })
+    }
+
+    fn failure(client: UnixStream) -> String {
+        client.set_nonblocking(true).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let started = runtime.block_on(async {
             let mut socket = Socket::Unix(tokio::net::UnixStream::from_std(client).unwrap());
@@ -115,6 +139,15 @@ mod tests {
             Handshake::new(&mut socket, &mut deframer, startup, &notices).run(&[("user", "u")]).await
         });
         started.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn cn_303_a_start_that_never_ends_is_given_up() {
+        let consent = b"R\0\0\0\x08\0\0\0\0";
+        for endless in [&b"S\0\0\0\x08a\0b\0"[..], b"N\0\0\0\x09Mno\0\0"] {
+            let text = outcome_while_reading(&[consent, &endless.repeat(200_000)[..]].concat());
+            assert_eq!(text, "the server does not become ready: more than 1048576 bytes during start-up");
+        }
     }
 
     #[test]

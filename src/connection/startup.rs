@@ -13,13 +13,34 @@ use super::frame::Message;
 use super::server_message::ServerMessage;
 use crate::types::Password;
 
-/// What a session reported while it started.
+/// The parameters that a client acts upon. A server may report others, as many as it likes.
+const KEPT_PARAMETERS: [&str; 4] =
+    ["server_version", "integer_datetimes", "in_hot_standby", "default_transaction_read_only"];
+
+/// What a session reported of itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SessionStart {
-    /// The server's parameters, in the order in which they came.
-    pub(super) parameters: Vec<(String, String)>,
+    /// Names and latest values of [`KEPT_PARAMETERS`].
+    parameters: Vec<(String, String)>,
     /// The process id of the backend, from `BackendKeyData`.
     pub(super) backend_pid: Option<u32>,
+}
+
+impl SessionStart {
+    /// The latest value of a parameter that is kept, if the server reported it.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Takes a `ParameterStatus` in, which may come at any time.
+    pub(super) fn report(&mut self, message: &Message) -> Result<(), StartupError> {
+        let (name, value) = parse_parameter(message)?;
+        if KEPT_PARAMETERS.contains(&name.as_str()) {
+            self.parameters.retain(|(key, _)| *key != name);
+            self.parameters.push((name, value));
+        }
+        Ok(())
+    }
 }
 
 /// Why a session did not start.
@@ -47,6 +68,9 @@ pub enum StartupError {
     /// The server offers what only makes sense over TLS, over a connection without.
     #[error("server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection")]
     ChannelBindingWithoutTls,
+    /// The server talks and talks.
+    #[error("the server does not become ready: more than {0} bytes during start-up")]
+    Endless(usize),
     /// A message out of turn or out of form.
     #[error("{0}")]
     Protocol(String),
@@ -113,8 +137,7 @@ impl Startup {
             b'N' => Ok(Step::Notice(ServerMessage::parse_notice(message.body))),
             b'R' if !authenticated => self.authenticate(message).map(Step::Send),
             b'S' if authenticated => {
-                let parameter = parse_parameter(&message)?;
-                self.session.parameters.push(parameter);
+                self.session.report(&message)?;
                 Ok(Step::Send(BytesMut::new()))
             }
             b'K' if authenticated => {
@@ -212,7 +235,7 @@ fn malformed() -> StartupError {
 }
 
 /// A `ParameterStatus`: name, NUL, value, NUL.
-pub(super) fn parse_parameter(message: &Message) -> Result<(String, String), StartupError> {
+fn parse_parameter(message: &Message) -> Result<(String, String), StartupError> {
     let mut texts = message.body.split(|&byte| byte == 0);
     let mut text = || texts.next().map(|text| String::from_utf8_lossy(text).into_owned());
     match (text(), text()) {
@@ -260,7 +283,19 @@ mod tests {
         startup.handle(message(b'K', b"\0\0\0\x07\x01\x02\x03\x04")).unwrap();
         let Step::Ready(session) = startup.handle(message(b'Z', b"I")).unwrap() else { panic!() };
         assert_eq!(session.backend_pid, Some(7));
-        assert_eq!(session.parameters, [("server_version".to_owned(), "18.6".to_owned())]);
+        assert_eq!(session.parameter("server_version"), Some("18.6"));
+        assert_eq!(session.parameter("integer_datetimes"), None);
+    }
+
+    #[test]
+    fn cn_307_the_latest_value_counts_and_only_what_is_known_is_kept() {
+        let mut session = SessionStart::default();
+        for body in [&b"in_hot_standby\0on\0"[..], b"in_hot_standby\0off\0", b"anything\0else\0"] {
+            session.report(&message(b'S', body)).unwrap();
+        }
+        assert_eq!(session.parameter("in_hot_standby"), Some("off"));
+        assert_eq!(session.parameters.len(), 1);
+        assert!(session.report(&message(b'S', b"no value")).is_err());
     }
 
     #[test]
