@@ -18,8 +18,8 @@ use super::session::Session;
 use super::socket::Socket;
 use super::startup::{Startup, StartupError};
 use crate::conninfo::{
-    ChannelBinding, Config, Endpoint, GssEncMode, Host, PasswordLookup, ProtocolVersion, SslCertMode,
-    SslMode, TargetSessionAttrs,
+    ChannelBinding, Config, Endpoint, GssEncMode, Host, LoadBalanceHosts, PasswordLookup, ProtocolVersion,
+    SslCertMode, SslMode, TargetSessionAttrs,
 };
 use crate::types::OsError;
 
@@ -95,6 +95,7 @@ fn refuse_unsupported(config: &Config) -> Result<(), AttemptError> {
         (config.require_peer.is_some(), "requirepeer"),
         (config.scram_client_key.is_some() || config.scram_server_key.is_some(), "scram_client_key"),
         (config.target_session_attrs != TargetSessionAttrs::Any, "target_session_attrs"),
+        (config.load_balance_hosts != LoadBalanceHosts::Disable, "load_balance_hosts"),
         (config.min_protocol_version != ProtocolVersion::V3_0, "min_protocol_version"),
     ] {
         refuse(demanded, &format!("{keyword} is not supported by this version of pgsiphon"))?;
