@@ -103,9 +103,11 @@ impl Scram {
             return Err(ScramError::Server(error.to_owned()));
         }
         let mut attributes = Attributes(text);
-        let signature = BASE64
+        let signature: [u8; 32] = BASE64
             .decode(attributes.next('v', "attribute \"v\" expected")?)
-            .map_err(|_| ScramError::Malformed("invalid server signature"))?;
+            .ok()
+            .and_then(|signature| signature.try_into().ok())
+            .ok_or(ScramError::Malformed("invalid server signature"))?;
         let expected =
             self.server_signature.ok_or(ScramError::Malformed("server-final-message out of turn"))?;
         expected.verify_slice(&signature).map_err(|_| ScramError::ServerSignature)
@@ -234,8 +236,11 @@ mod tests {
 
     #[test]
     fn cn_232_a_server_that_does_not_know_the_password_is_refused() {
-        let (scram, _) = exchange();
-        assert_eq!(scram.verify(b"v=AAAA"), Err(ScramError::ServerSignature));
+        let verify = |answer: String| exchange().0.verify(answer.as_bytes());
+        assert_eq!(verify(format!("v={}", BASE64.encode([7; 32]))), Err(ScramError::ServerSignature));
+        for answer in ["v=".to_owned(), "v=AAAA".to_owned(), format!("v={}", BASE64.encode([7; 33]))] {
+            assert_eq!(verify(answer), Err(ScramError::Malformed("invalid server signature")));
+        }
     }
 
     #[test]
