@@ -43,17 +43,36 @@ impl<'a> Handshake<'a> {
     /// Sends the startup message and answers the server until it is ready. What it may have sent beyond
     /// stays in the deframer.
     pub(super) async fn run(mut self, parameters: &[(&str, &str)]) -> Result<SessionStart, AttemptError> {
-        let mut outgoing = startup_message(parameters).map_err(refused)?;
+        let mut step = Step::Send(startup_message(parameters).map_err(refused)?);
         loop {
-            if let Err(error) = self.socket.write_all(&outgoing).await {
-                return Err(self.last_words().await.unwrap_or_else(|| AttemptError::Lost(send_error(error))));
-            }
-            outgoing.clear();
-            let message = self.receive().await?;
-            match self.startup.handle(message).map_err(refused)? {
-                Step::Send(bytes) => outgoing = bytes,
-                Step::Notice(message) => (self.notices)(&Notice::Server(message)),
+            step = match step {
+                Step::Send(bytes) => {
+                    self.send(&bytes).await?;
+                    self.next_step().await?
+                }
+                Step::Work => {
+                    tokio::task::yield_now().await;
+                    self.startup.work().map_err(refused)?
+                }
+                Step::Notice(message) => {
+                    (self.notices)(&Notice::Server(message));
+                    self.next_step().await?
+                }
                 Step::Ready(start) => return Ok(start),
+            }
+        }
+    }
+
+    async fn next_step(&mut self) -> Result<Step, AttemptError> {
+        let message = self.receive().await?;
+        self.startup.handle(message).map_err(refused)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), AttemptError> {
+        match self.socket.write_all(bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                Err(self.last_words().await.unwrap_or_else(|| AttemptError::Lost(send_error(error))))
             }
         }
     }

@@ -81,6 +81,8 @@ pub enum StartupError {
 pub(super) enum Step {
     /// Send these bytes, if any, and wait for the next message.
     Send(BytesMut),
+    /// Go on with [`Startup::work`], with a pause for others.
+    Work,
     /// A notice to pass on.
     Notice(ServerMessage),
     /// The session is ready.
@@ -100,6 +102,8 @@ enum State {
     Authenticating,
     /// Waiting for the server's first SCRAM message.
     ScramFirst(Scram),
+    /// At work for the answer to it; no message is awaited.
+    ScramWork(Scram),
     /// Waiting for the server's last SCRAM message.
     ScramFinal(Scram),
     /// Waiting for `AuthenticationOk`; the client has done its part.
@@ -135,7 +139,7 @@ impl Startup {
         match message.tag {
             b'E' => Err(StartupError::Server(ServerMessage::parse_error(message.body))),
             b'N' => Ok(Step::Notice(ServerMessage::parse_notice(message.body))),
-            b'R' if !authenticated => self.authenticate(message).map(Step::Send),
+            b'R' if !authenticated => self.authenticate(message),
             b'S' if authenticated => {
                 self.session.report(&message)?;
                 Ok(Step::Send(BytesMut::new()))
@@ -167,7 +171,24 @@ impl Startup {
         })
     }
 
-    fn authenticate(&mut self, Message { mut body, .. }: Message) -> Result<BytesMut, StartupError> {
+    /// Does a part of the work that SCRAM demands: after [`Step::Work`].
+    pub(super) fn work(&mut self) -> Result<Step, StartupError> {
+        let mut out = BytesMut::new();
+        match std::mem::replace(&mut self.state, State::Answered) {
+            State::ScramWork(mut scram) => {
+                let Some(answer) = scram.client_final() else {
+                    self.state = State::ScramWork(scram);
+                    return Ok(Step::Work);
+                };
+                frontend::sasl_response(answer.as_bytes(), &mut out).map_err(unsendable)?;
+                self.state = State::ScramFinal(scram);
+            }
+            other => self.state = other,
+        }
+        Ok(Step::Send(out))
+    }
+
+    fn authenticate(&mut self, Message { mut body, .. }: Message) -> Result<Step, StartupError> {
         let code = body.try_get_u32().map_err(|_| malformed())?;
         let state = std::mem::replace(&mut self.state, State::Answered);
         let mut out = BytesMut::new();
@@ -192,9 +213,9 @@ impl Startup {
                 self.state = State::ScramFirst(scram);
             }
             (11, State::ScramFirst(mut scram)) => {
-                let answer = scram.client_final(&body, self.password()?)?;
-                frontend::sasl_response(answer.as_bytes(), &mut out).map_err(unsendable)?;
-                self.state = State::ScramFinal(scram);
+                scram.challenge(&body, self.password()?)?;
+                self.state = State::ScramWork(scram);
+                return Ok(Step::Work);
             }
             (12, State::ScramFinal(scram)) => scram.verify(&body)?,
             (code, State::Authenticating) => return Err(unsupported(code)),
@@ -202,7 +223,7 @@ impl Startup {
                 return Err(StartupError::Protocol(format!("authentication request {code} out of turn")));
             }
         }
-        Ok(out)
+        Ok(Step::Send(out))
     }
 
     fn password(&self) -> Result<&Password, StartupError> {
@@ -327,6 +348,18 @@ mod tests {
         startup.handle(message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")).unwrap();
         let error = startup.handle(message(b'R', b"\0\0\0\0")).unwrap_err();
         assert_eq!(error.to_string(), "server did not complete authentication");
+    }
+
+    #[test]
+    fn cn_230_the_work_for_scram_is_done_in_parts() {
+        let mut startup = Startup::new("u", Some("p".into()));
+        let first = sent(startup.handle(message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")).unwrap());
+        let nonce = first[..].split(|&byte| byte == b'=').next_back().unwrap();
+        let challenge = [&b"\0\0\0\x0br="[..], nonce, b"more,s=AAAA,i=8192"].concat();
+        let challenge = Message { tag: b'R', body: challenge.into() };
+        assert!(matches!(startup.handle(challenge).unwrap(), Step::Work));
+        assert!(matches!(startup.work().unwrap(), Step::Work));
+        assert_eq!(sent(startup.work().unwrap())[0], b'p');
     }
 
     #[test]
