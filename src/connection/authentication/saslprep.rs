@@ -1,7 +1,7 @@
-//! Prepares passwords for SCRAM as servers did when they stored the secret: SASLprep (RFC 4013) with
+//! Prepares passwords for SCRAM as servers did when they stored the secret: `SASLprep` (RFC 4013) with
 //! PostgreSQL's reading of it.
 //!
-//! Where SASLprep refuses a password, its bytes are used as they are. PostgreSQL looks for what is prohibited
+//! Where `SASLprep` refuses a password, its bytes are used as they are. PostgreSQL looks for what is prohibited
 //! before it normalizes the text, and not after.
 
 use std::borrow::Cow;
