@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+pub mod base_backup;
 mod cluster;
 mod cluster_directory;
 mod installation;
@@ -25,6 +26,7 @@ mod program;
 mod run;
 pub mod tree;
 mod wait;
+pub mod witness;
 
 pub use account::ServerAccount;
 pub use cluster::{Cluster, ClusterBuilder, StopMode};
