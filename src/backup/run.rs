@@ -223,19 +223,28 @@ impl Backup {
         match event {
             BackupEvent::Data(data) => return intake.data(data),
             BackupEvent::Archive { name, tablespace_path } => {
+                if transfer.end_archive() {
+                    self.report(intake, transfer);
+                }
                 intake.begin_archive(name, tablespace_path)?;
                 transfer.begin_archive();
             }
             BackupEvent::Manifest => {
                 intake.begin_manifest()?;
                 transfer.end_archive();
-                return Ok(());
             }
-            BackupEvent::Progress(bytes) => transfer.done = *bytes,
+            BackupEvent::Progress(bytes) => {
+                transfer.done = *bytes;
+                self.report(intake, transfer);
+            }
         }
+        Ok(())
+    }
+
+    /// Reports how far the transfer is; at the end of an archive, still with its last file (BB-254).
+    fn report<D: Destination>(&self, intake: &Intake<'_, D>, transfer: &Transfer) {
         let current = intake.destination().current();
         self.observer.observe(&Event::Progress(transfer.progress(current.as_deref())));
-        Ok(())
     }
 
     async fn start_receiver<D: Destination>(
@@ -342,14 +351,14 @@ impl Transfer {
         }
     }
 
-    /// The archive before this one, if any, is complete.
     fn begin_archive(&mut self) {
-        self.archives_done = self.archives_begun;
         self.archives_begun += 1;
     }
 
-    fn end_archive(&mut self) {
+    /// The archive at hand is complete; says whether there is one.
+    fn end_archive(&mut self) -> bool {
         self.archives_done = self.archives_begun;
+        self.archives_done > 0
     }
 
     fn progress<'a>(&self, current: Option<&'a std::path::Path>) -> Progress<'a> {

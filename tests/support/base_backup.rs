@@ -211,7 +211,7 @@ pub fn members(archive: &Path) -> Vec<String> {
                 format!("{} bytes {}", data.len(), hexadecimal(&Sha256::digest(&data)[..8]))
             };
             format!(
-                "{} {:?} mode {:04o} owner {}:{} {}:{} link {:?} {content}",
+                "{} {:?} mode {:04o} owner {}:{} {}:{} link {} {content}",
                 path.display(),
                 header.entry_type(),
                 header.mode().unwrap(),
@@ -219,7 +219,7 @@ pub fn members(archive: &Path) -> Vec<String> {
                 header.gid().unwrap(),
                 header.username().unwrap().unwrap_or_default(),
                 header.groupname().unwrap().unwrap_or_default(),
-                entry.link_name().unwrap().unwrap_or_default(),
+                entry.link_name().unwrap().unwrap_or_default().display(),
             )
         })
         .collect()

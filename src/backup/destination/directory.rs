@@ -38,6 +38,8 @@ struct Claimed {
     background: BackgroundSync,
     extracting: Extracting,
     writing: Writing,
+    /// The last file that is complete: what is between two files counts as part of the first one.
+    last_file: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ impl Destination for DirectoryDestination {
             background: BackgroundSync::start(self.sync_policy),
             extracting: Extracting::Main,
             writing: Writing::Nothing,
+            last_file: None,
         });
         self.claim_wal_directory(access)
     }
@@ -228,7 +231,10 @@ impl Destination for DirectoryDestination {
     fn end_member(&mut self) -> Result<(), StorageError> {
         let claimed = self.claimed()?;
         match std::mem::replace(&mut claimed.writing, Writing::Nothing) {
-            Writing::Member(file) => claimed.background.sync(file),
+            Writing::Member(file) => {
+                claimed.last_file = Some(file.path().to_owned());
+                claimed.background.sync(file)
+            }
             Writing::Nothing | Writing::Manifest(_) => Ok(()),
         }
     }
@@ -290,9 +296,11 @@ impl Destination for DirectoryDestination {
     }
 
     fn current(&self) -> Option<PathBuf> {
-        match &self.claimed.as_ref()?.writing {
+        let claimed = self.claimed.as_ref()?;
+        match &claimed.writing {
             Writing::Member(file) => Some(file.path().to_owned()),
-            Writing::Nothing | Writing::Manifest(_) => None,
+            Writing::Nothing => claimed.last_file.clone(),
+            Writing::Manifest(_) => None,
         }
     }
 }
