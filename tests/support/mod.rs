@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+pub mod base_backup;
 mod cluster;
 mod cluster_directory;
 mod installation;
@@ -26,6 +27,7 @@ mod run;
 mod scripted_server;
 pub mod tree;
 mod wait;
+pub mod witness;
 
 pub use account::ServerAccount;
 pub use cluster::{Cluster, ClusterBuilder, StopMode};
