@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+mod attempt;
 mod cluster;
 mod cluster_directory;
 mod installation;
@@ -27,6 +28,7 @@ pub mod tree;
 mod wait;
 
 pub use account::ServerAccount;
+pub use attempt::{Attempt, Attempted};
 pub use cluster::{Cluster, ClusterBuilder, StopMode};
 pub use installation::{Installation, VERSIONS, client_program};
 pub use pgbench::Load;
