@@ -1,6 +1,8 @@
 //! Signals that end the program.
 
+use std::io;
 use std::process::ExitCode;
+use std::task::Poll;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +40,31 @@ pub(super) async fn run_until_signal<T>(
             (work.await, Some(second))
         }
     }
+}
+
+/// Runs `work`, which blocks and cannot be cancelled, on a thread of its own. A signal ends the process
+/// meanwhile: once [`run_until_signal`] has run, signals no longer do that by themselves.
+pub(super) fn block_until_signal<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (sender, mut outcome) = tokio::sync::oneshot::channel();
+    runtime.block_on(async {
+        // The handlers are in place before anybody is asked anything.
+        let mut signal = std::pin::pin!(next_signal());
+        let installed = std::future::poll_fn(|context| Poll::Ready(signal.as_mut().poll(context))).await;
+        if let Poll::Ready(signal) = installed {
+            signal.end_process();
+        }
+        std::thread::Builder::new().spawn(move || sender.send(work()))?;
+        tokio::select! {
+            outcome = &mut outcome => outcome.map_err(io::Error::other),
+            signal = signal => {
+                signal.end_process();
+                outcome.await.map_err(io::Error::other)
+            }
+        }
+    })
 }
 
 /// The next signal of those that end a program. Without handlers, which the system can refuse, signals do

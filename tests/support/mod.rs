@@ -24,6 +24,8 @@ mod port;
 mod postmaster;
 mod program;
 mod run;
+mod slow_backup;
+mod terminal;
 pub mod tree;
 mod wait;
 
@@ -35,4 +37,8 @@ pub use pgbench::Load;
 pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
 pub use run::{Outcome, Run, Running};
+pub use slow_backup::{
+    backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
+};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for, wait_for_some};
