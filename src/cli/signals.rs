@@ -2,9 +2,11 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,13 @@ impl EndingSignal {
         let _ = signal_hook::low_level::emulate_default_handler(self.0);
         ExitCode::FAILURE
     }
+}
+
+/// Makes a file that grows beyond what the user allows an error of its write, and no end of the process that
+/// nobody hears of (`ulimit -f`).
+pub(super) fn report_file_size_limit() {
+    // Where this is refused, the signal ends the process as it always did.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
 /// Runs `work`. The first signal cancels it and waits for it to end in good order; a second one ends the
