@@ -8,7 +8,7 @@ pub enum ClientError {
     /// A small command was refused or its connection failed.
     #[error("could not send replication command \"{command}\": {source}")]
     Command {
-        /// The command's text.
+        /// The command's text, or its name alone where the C programs name only that (BB-185).
         command: String,
         /// Why.
         source: ConnectionError,

@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+mod attempt;
 pub mod base_backup;
 mod cluster;
 mod cluster_directory;
@@ -25,11 +26,14 @@ mod postmaster;
 mod program;
 mod run;
 mod scripted_server;
+mod slow_backup;
+mod terminal;
 pub mod tree;
 mod wait;
 pub mod witness;
 
 pub use account::ServerAccount;
+pub use attempt::{Attempt, Attempted};
 pub use cluster::{Cluster, ClusterBuilder, StopMode};
 pub use installation::{Installation, VERSIONS, client_program};
 pub use pgbench::Load;
@@ -37,4 +41,8 @@ pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
 pub use run::{Outcome, Run, Running};
 pub use scripted_server::{Peer, ScriptedServer, Status};
+pub use slow_backup::{
+    backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
+};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for, wait_for_some};
