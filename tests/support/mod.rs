@@ -32,6 +32,7 @@ mod slow_backup;
 mod terminal;
 pub mod tree;
 mod wait;
+mod with_causes;
 pub mod witness;
 
 pub use account::ServerAccount;
@@ -49,3 +50,4 @@ pub use slow_backup::{
 };
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for, wait_for_some};
+pub use with_causes::ErrorText;
