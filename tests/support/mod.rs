@@ -16,6 +16,7 @@
 
 mod account;
 mod attempt;
+pub mod base_backup;
 mod cluster;
 mod cluster_directory;
 mod installation;
@@ -26,8 +27,10 @@ mod program;
 mod run;
 mod slow_backup;
 mod terminal;
+mod scripted_server;
 pub mod tree;
 mod wait;
+pub mod witness;
 
 pub use account::ServerAccount;
 pub use attempt::{Attempt, Attempted};
@@ -41,4 +44,5 @@ pub use slow_backup::{
     backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
 };
 pub use terminal::Terminal;
+pub use scripted_server::{Peer, ScriptedServer, Status};
 pub use wait::{DEADLINE, wait_for, wait_for_some};

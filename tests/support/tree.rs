@@ -69,19 +69,25 @@ fn entry(path: &Path) -> Entry {
 ///
 /// What lies at or below a path in `ignoring` does not count.
 pub fn differences(left: &Path, right: &Path, ignoring: &[&str]) -> String {
-    let mut right_entries = snapshot(right);
+    let counting = |directory| {
+        let mut entries = snapshot(directory);
+        entries.retain(|path, _| !ignoring.iter().any(|ignored| path.starts_with(ignored)));
+        entries
+    };
+    differences_of_entries(&counting(left), &counting(right))
+}
+
+/// The differences of what lies in two directories, one on each line; empty if there are none.
+pub fn differences_of_entries(left: &BTreeMap<PathBuf, Entry>, right: &BTreeMap<PathBuf, Entry>) -> String {
+    let describe_side = |entry: Option<&Entry>| entry.map_or_else(|| "nothing".to_owned(), describe);
+    let only_right = right.keys().filter(|path| !left.contains_key(*path));
     let mut text = String::new();
-    let counts = |path: &Path| !ignoring.iter().any(|ignored| path.starts_with(ignored));
-    for (path, entry) in snapshot(left) {
-        let other = right_entries.remove(&path);
-        if counts(&path) && other.as_ref() != Some(&entry) {
-            let right_side = other.map_or_else(|| "nothing".to_owned(), |other| describe(&other));
-            writeln!(text, "{}: {} on the left, {right_side} on the right", path.display(), describe(&entry))
-                .unwrap();
+    for path in left.keys().chain(only_right) {
+        let sides = [left, right].map(|side| side.get(path));
+        if sides[0] != sides[1] {
+            let [left_side, right_side] = sides.map(describe_side);
+            writeln!(text, "{}: {left_side} on the left, {right_side} on the right", path.display()).unwrap();
         }
-    }
-    for (path, entry) in right_entries.into_iter().filter(|(path, _)| counts(path)) {
-        writeln!(text, "{}: nothing on the left, {} on the right", path.display(), describe(&entry)).unwrap();
     }
     text
 }

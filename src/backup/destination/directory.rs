@@ -3,6 +3,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::manifest_file::ManifestFile;
 use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
@@ -142,6 +144,7 @@ impl Destination for DirectoryDestination {
     }
 
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
+        let background = BackgroundSync::start(self.sync_policy)?;
         let directory = ClaimedDirectory::claim(&self.path, access)?;
         self.claimed = Some(Claimed {
             main: Tree::new(Arc::clone(directory.directory())),
@@ -149,7 +152,7 @@ impl Destination for DirectoryDestination {
             wal_directory: None,
             tablespaces: Vec::new(),
             access,
-            background: BackgroundSync::start(self.sync_policy),
+            background,
             extracting: Extracting::Main,
             writing: Writing::Nothing,
             last_file: None,
@@ -216,13 +219,13 @@ impl Destination for DirectoryDestination {
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         match &mut self.claimed()?.writing {
             Writing::Nothing => Ok(()),
-            Writing::Manifest(manifest) => manifest.append(data),
+            Writing::Manifest(manifest) => manifest.append(pieces),
             Writing::Member(file) => {
-                file.append(data)?;
+                file.append_pieces(pieces)?;
                 file.begin_writeback(policy);
                 Ok(())
             }
@@ -246,10 +249,6 @@ impl Destination for DirectoryDestination {
         let claimed = self.claimed()?;
         let manifest = ManifestFile::create(claimed.directory.directory(), claimed.access)?;
         claimed.writing = Writing::Manifest(manifest);
-        Ok(())
-    }
-
-    fn end_manifest(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 
