@@ -20,14 +20,16 @@ pub mod base_backup;
 mod cluster;
 mod cluster_directory;
 mod installation;
+pub mod lied_to;
 mod pgbench;
 mod port;
 mod postmaster;
 mod program;
 mod run;
+pub mod scripted_backup_server;
+mod scripted_server;
 mod slow_backup;
 mod terminal;
-mod scripted_server;
 pub mod tree;
 mod wait;
 pub mod witness;
@@ -40,9 +42,9 @@ pub use pgbench::Load;
 pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
 pub use run::{Outcome, Run, Running};
+pub use scripted_server::{Peer, ScriptedServer, Status};
 pub use slow_backup::{
     backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
 };
 pub use terminal::Terminal;
-pub use scripted_server::{Peer, ScriptedServer, Status};
 pub use wait::{DEADLINE, wait_for, wait_for_some};
