@@ -224,21 +224,28 @@ impl Backup {
         match event {
             BackupEvent::Data(data) => return intake.data(data),
             BackupEvent::Archive { name, tablespace_path } => {
-                intake.begin_archive(name, tablespace_path)?;
-                if !transfer.begin_archive() {
-                    return Ok(());
+                if transfer.end_archive() {
+                    self.report(intake, transfer);
                 }
+                intake.begin_archive(name, tablespace_path)?;
+                transfer.archives_begun += 1;
             }
             BackupEvent::Manifest => {
                 intake.begin_manifest()?;
                 transfer.end_archive();
-                return Ok(());
             }
-            BackupEvent::Progress(bytes) => transfer.done = *bytes,
+            BackupEvent::Progress(bytes) => {
+                transfer.done = *bytes;
+                self.report(intake, transfer);
+            }
         }
+        Ok(())
+    }
+
+    /// Reports how far the transfer is; at the end of an archive, still with its last file (BB-254).
+    fn report<D: Destination>(&self, intake: &Intake<'_, D>, transfer: &Transfer) {
         let current = intake.destination().current();
         self.observer.observe(&Event::Progress(transfer.progress(current.as_deref())));
-        Ok(())
     }
 
     async fn start_receiver<D: Destination>(
@@ -345,15 +352,10 @@ impl Transfer {
         }
     }
 
-    /// The archive before this one is complete, if there is one, which the answer says.
-    fn begin_archive(&mut self) -> bool {
+    /// The archive at hand is complete; says whether there is one.
+    fn end_archive(&mut self) -> bool {
         self.archives_done = self.archives_begun;
-        self.archives_begun += 1;
         self.archives_done > 0
-    }
-
-    fn end_archive(&mut self) {
-        self.archives_done = self.archives_begun;
     }
 
     fn progress<'a>(&self, current: Option<&'a std::path::Path>) -> Progress<'a> {

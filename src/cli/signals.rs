@@ -67,6 +67,7 @@ pub(super) fn block_until_signal<T: Send + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, mut outcome) = tokio::sync::oneshot::channel();
     runtime.block_on(async {
+        // They are listened to before anybody is asked anything.
         let mut signals = EndingSignals::listen();
         std::thread::Builder::new().spawn(move || sender.send(work()))?;
         tokio::select! {

@@ -93,8 +93,10 @@ pub fn redirect_tablespace_map(data_directory: &Path) {
     let path = data_directory.join("tablespace_map");
     let map = fs::read_to_string(&path).unwrap();
     let oids = map.lines().map(|line| line.split_once(' ').unwrap().0);
-    let redirected: String =
-        oids.map(|oid| format!("{oid} {}\n", tablespace_location(data_directory, oid).display())).collect();
+    let redirected: String = oids
+        .map(|oid| format!("{oid} {}\n", tablespace_location(data_directory, oid).display()))
+        .collect::<Vec<_>>()
+        .concat();
     fs::write(path, redirected).unwrap();
 }
 
