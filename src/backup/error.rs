@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::location::InvalidLocation;
 use super::verify_in_flight::Difference;
 use crate::client::ClientError;
@@ -68,6 +70,9 @@ pub enum BackupError {
     /// The main data directory did not come.
     #[error("server sent no archive of the main data directory")]
     NoMainArchive,
+    /// A tablespace that was announced did not come.
+    #[error("server sent no archive of the tablespace \"{}\"", .0.display())]
+    NoTablespaceArchive(PathBuf),
     /// Receiving WAL failed while the backup was still coming (BB-193).
     #[error("background process terminated unexpectedly")]
     ReceiverDied(#[source] ReceiveError),
