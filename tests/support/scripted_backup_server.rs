@@ -24,8 +24,8 @@ pub enum Step {
     Await,
     /// The server sends this message.
     Say(Vec<u8>),
-    /// The server sends this message until the client leaves.
-    SayForEver(Vec<u8>),
+    /// The server sends this message so many times, or until the client leaves.
+    SayOften(Vec<u8>, usize),
 }
 
 /// What a server says from the start of a connection to its end.
@@ -324,9 +324,7 @@ fn play(mut stream: TcpStream, steps: &[Step], delivery: Delivery) -> std::io::R
                 said += 1;
                 message.chunks(delivery.bytes_at_once).try_for_each(|chunk| stream.write_all(chunk))?;
             }
-            Step::SayForEver(message) => loop {
-                stream.write_all(message)?;
-            },
+            Step::SayOften(message, times) => (0..*times).try_for_each(|_| stream.write_all(message))?,
         }
     }
     stream.shutdown(std::net::Shutdown::Write)?;
