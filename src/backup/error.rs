@@ -9,7 +9,7 @@ use crate::protocol::UnsupportedServer;
 use crate::receive::ReceiveError;
 use crate::storage::StorageError;
 use crate::tar::TarError;
-use crate::types::{Lsn, OsError, SystemId};
+use crate::types::{Lsn, OsError, SystemId, TimelineId};
 
 /// A base backup failed; nothing that was written may be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,17 @@ pub enum BackupError {
         /// Its end.
         end: Lsn,
     },
+    /// The manifest speaks of another timeline than that of this backup.
+    #[error("manifest describes WAL of timeline {manifest}, but the backup needs timeline {backup}")]
+    ForeignTimeline {
+        /// The timeline in the manifest.
+        manifest: TimelineId,
+        /// The one of the backup.
+        backup: TimelineId,
+    },
+    /// The manifest does not say which WAL the backup needs, as every manifest does.
+    #[error("manifest does not say which WAL the backup needs")]
+    NoWalRange,
     /// A manifest was asked for and none came.
     #[error("server sent no backup manifest")]
     NoManifest,
