@@ -280,6 +280,19 @@ fn bb_205_bb_211_a_manifest_of_another_backup() {
             format!("manifest describes WAL from {start} to {end}, but the backup needs {START} to {END}");
         assert_refused(&session, &reason);
     }
+    let text = String::from_utf8(manifest(&FILES, "", START, END)).unwrap();
+    let (body, _) = text.split_once("\"Manifest-Checksum\"").unwrap();
+    let with_body = |body: &str| Session::new(&honest_members(), &seal(body));
+    assert_refused(
+        &with_body(&body.replace("\"Timeline\": 1", "\"Timeline\": 2")),
+        "manifest describes WAL of timeline 2, but the backup needs timeline 1",
+    );
+    let (before, rest) = body.split_once("{ \"Timeline\"").unwrap();
+    let (_, after) = rest.split_once("}\n").unwrap();
+    assert_refused(
+        &with_body(&format!("{before}{after}")),
+        "manifest does not say which WAL the backup needs",
+    );
 }
 
 /// Not even the owner can look into such a directory, and yet it has to go.
