@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::durable::{OutputFile, SyncPolicy};
+use super::durable::OutputFile;
 use super::error::StorageError;
+use super::sync_policy::SyncPolicy;
 
 /// Each waits for the disk most of the time; more of them gain nothing on one disk.
 const THREADS: usize = 4;
