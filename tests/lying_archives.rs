@@ -247,7 +247,7 @@ fn bb_210_bb_232_bb_233_manifests_that_are_none() {
     refused(&[&good[..], b"\n"].concat());
     refused(b"");
     refused(b"not a manifest\n");
-    refused(&[b'x'; 200_000]);
+    refused(&b"x".repeat(200_000));
     let text = String::from_utf8(good).unwrap();
     let (body, _) = text.split_once("\"Manifest-Checksum\"").unwrap();
     assert_refused(

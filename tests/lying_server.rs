@@ -184,8 +184,7 @@ fn bb_100_any_cut_of_the_stream_gives_the_same_backup() {
 
 #[test]
 fn cn_303_a_message_that_is_larger_than_any() {
-    let mut payload = data(&[0; 17 << 20]);
-    payload[0] = b'd';
+    let payload = data(&b"x".repeat(17 << 20));
     let stderr = LiedTo::new().refuse(&with_payload(1, &payload), Delivery::default(), &[]);
     let expected = "could not read COPY data: lost synchronization with server: got message type \"d\", length \
                     17825797";
