@@ -1,7 +1,7 @@
 //! A server that sends a backup as a test has written it, true or false.
 //!
-//! In comes a [`Session`]: everything that the server says, message by message. It says the same on every
-//! connection, up to the end of the session or to where it is cut off. [`Member`]s and [`manifest`] make the
+//! In comes a [`Session`]: everything that the server says, message by message, up to the end of the session or
+//! to where it is cut off. [`Member`]s and [`manifest`] make the
 //! contents; a whole true backup is [`Session::honest`].
 
 use std::fmt::Write as _;
@@ -39,6 +39,8 @@ pub struct Session {
     pub payloads: Vec<Vec<u8>>,
     /// What comes in place of the end of the copy and of what follows it.
     pub instead_of_end: Option<Vec<Step>>,
+    /// What happens on the second connection and later ones; without this, the same as on the first.
+    pub second_connection: Option<Vec<Step>>,
 }
 
 /// A file of a backup: its path and what it holds.
@@ -74,22 +76,20 @@ impl Session {
 
     /// A session that copies exactly these messages.
     pub fn of_payloads(payloads: Vec<Vec<u8>>) -> Self {
-        Self { version: "15.18", tablespaces: Vec::new(), payloads, instead_of_end: None }
+        Self {
+            version: "15.18",
+            tablespaces: Vec::new(),
+            payloads,
+            instead_of_end: None,
+            second_connection: None,
+        }
     }
 
-    /// All that happens, in order.
+    /// All that happens on the first connection, in order.
     pub fn steps(&self) -> Vec<Step> {
-        let mut steps = vec![Step::Await];
-        let mut say = |message: Vec<u8>| steps.push(Step::Say(message));
-        say(message(b'R', &[0; 4]));
-        say(message(b'S', format!("server_version\0{}\0", self.version).as_bytes()));
-        say(message(b'S', b"integer_datetimes\0on\0"));
-        say(message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]));
-        say(message(b'Z', b"I"));
+        let mut steps = welcome(self.version);
         for answer in [&["0700"][..], &["16MB"], &[SYSTEM_IDENTIFIER, "1", START]] {
-            steps.push(Step::Await);
-            steps.extend(rows(&[answer.iter().copied().map(Some).collect()]).map(Step::Say));
-            steps.push(Step::Say(message(b'Z', b"I")));
+            steps.extend(answered(answer));
         }
         steps.push(Step::Await);
         steps.extend(rows(&[vec![Some(START), Some("1")]]).map(Step::Say));
@@ -106,6 +106,26 @@ impl Session {
         steps.extend(self.instead_of_end.clone().unwrap_or_else(honest_end));
         steps
     }
+}
+
+/// The start of a session.
+pub fn welcome(version: &str) -> Vec<Step> {
+    let said = [
+        message(b'R', &[0; 4]),
+        message(b'S', format!("server_version\0{version}\0").as_bytes()),
+        message(b'S', b"integer_datetimes\0on\0"),
+        message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]),
+        message(b'Z', b"I"),
+    ];
+    std::iter::once(Step::Await).chain(said.map(Step::Say)).collect()
+}
+
+/// A command that is answered with one row.
+pub fn answered(values: &[&str]) -> Vec<Step> {
+    let mut steps = vec![Step::Await];
+    steps.extend(rows(&[values.iter().copied().map(Some).collect()]).map(Step::Say));
+    steps.push(Step::Say(message(b'Z', b"I")));
+    steps
 }
 
 /// The end of the copy, where the backup ends, and the completion of the command.
@@ -262,7 +282,7 @@ pub fn seal(text: &str) -> Vec<u8> {
     format!("{text}\"Manifest-Checksum\": \"{checksum}\"}}\n").into_bytes()
 }
 
-/// A server that plays one session to everybody who connects.
+/// A server that plays one session.
 #[derive(Debug)]
 pub struct ScriptedBackupServer {
     port: u16,
@@ -291,11 +311,12 @@ impl ScriptedBackupServer {
     pub fn start_with(session: &Session, delivery: Delivery) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let steps = session.steps();
+        let first = session.steps();
+        let later = session.second_connection.clone().unwrap_or_else(|| first.clone());
         std::thread::spawn(move || {
             // It listens until the process of the test ends, which is soon.
-            for stream in listener.incoming() {
-                let steps = steps.clone();
+            for (connection, stream) in listener.incoming().enumerate() {
+                let steps = if connection == 0 { first.clone() } else { later.clone() };
                 std::thread::spawn(move || {
                     // A client that has had enough leaves in the middle.
                     let _ = play(stream.unwrap(), &steps, delivery);
