@@ -183,7 +183,7 @@ async fn within<T>(
 async fn open_socket(config: &Config, target: &Target) -> Result<Socket, AttemptError> {
     const REMOTE: &str = "Is the server running on that host and accepting TCP/IP connections?";
     const LOCAL: &str = "Is the server running locally and accepting connections on that socket?";
-    let failed = |question| move |error| AttemptError::Connect { source: OsError(error), question };
+    let failed = |question| move |error| AttemptError::Connect { reason: OsError(error), question };
     match target {
         Target::Tcp { address, .. } => {
             refuse_plain(config.ssl_mode)?;
@@ -251,10 +251,10 @@ async fn start_session(
     let handshake = Handshake::new(&mut socket, &mut deframer, startup, notices);
     let started = handshake.run(&startup_parameters(config)).await;
     let start = started.map_err(|error| match error {
-        AttemptError::Startup { source, .. } => {
-            let refused = matches!(&source, StartupError::Server(message)
+        AttemptError::Startup { refusal, .. } => {
+            let refused = matches!(&refusal, StartupError::Server(message)
                 if message.sqlstate() == sqlstate::INVALID_PASSWORD);
-            AttemptError::Startup { source, password_file: file.filter(|_| refused) }
+            AttemptError::Startup { refusal, password_file: file.filter(|_| refused) }
         }
         other => other,
     })?;

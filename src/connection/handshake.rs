@@ -115,8 +115,8 @@ impl<'a> Handshake<'a> {
     }
 }
 
-fn refused(source: StartupError) -> AttemptError {
-    AttemptError::Startup { source, password_file: None }
+fn refused(refusal: StartupError) -> AttemptError {
+    AttemptError::Startup { refusal, password_file: None }
 }
 
 #[cfg(test)]

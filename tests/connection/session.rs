@@ -4,7 +4,7 @@ use pgsiphon::client::ReplicationClient;
 use pgsiphon::types::{SegmentSize, TimelineId};
 
 use crate::attempt::{config, connected, in_time, with_notices};
-use crate::support::{Cluster, ClusterBuilder, DEADLINE, VERSIONS, wait_for};
+use crate::support::{Cluster, ClusterBuilder, DEADLINE, ErrorText, VERSIONS, wait_for};
 
 #[test]
 fn cn_306_to_310_every_version_tells_what_it_is() {
@@ -61,7 +61,7 @@ fn cn_318_a_refused_command_leaves_the_session_usable() {
             let second = TimelineId::new(2).unwrap();
             let error = client.timeline_history(second).await.unwrap_err();
             assert!(
-                error.to_string().starts_with("could not send replication command \"TIMELINE_HISTORY\": ")
+                error.with_causes().starts_with("could not send replication command \"TIMELINE_HISTORY\": ")
             );
             assert!(error.server_message().is_some());
             client.identify_system().await.unwrap();
@@ -115,7 +115,7 @@ fn cn_293_a_session_that_the_server_ends_says_why() {
             client.identify_system().await.unwrap_err()
         });
         assert_eq!(
-            error.to_string(),
+            error.with_causes(),
             "could not send replication command \"IDENTIFY_SYSTEM\": \
              FATAL:  terminating connection due to administrator command"
         );

@@ -34,6 +34,7 @@ mod slow_backup;
 mod terminal;
 pub mod tree;
 mod wait;
+mod with_causes;
 pub mod witness;
 
 pub use account::ServerAccount;
@@ -51,3 +52,4 @@ pub use slow_backup::{
 };
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for, wait_for_some};
+pub use with_causes::ErrorText;
