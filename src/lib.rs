@@ -1,4 +1,51 @@
-//! A native client for PostgreSQL's physical replication protocol.
+//! A native client for PostgreSQL's physical replication protocol: base backups and WAL, without libpq and
+//! without PostgreSQL's client programs.
+//!
+//! The crate is the library below the programs of the same name. It has two floors for its users:
+//!
+//! - [`client::ReplicationClient`] is the protocol, typed: one method for each replication command, and streams
+//!   for `BASE_BACKUP` and `START_REPLICATION`.
+//! - [`backup::run`] and [`receive::stream`] are the pipelines that the programs run: a backup into a
+//!   [`backup::Destination`], WAL into a [`receive::WalArchive`], verified and durable.
+//!
+//! Data goes one way, from what the user asked to what lies on disk, and each module imports only from those
+//! after it and from [`types`]:
+//!
+//! ```text
+//! cli ──► backup ──► receive ──► client ──► connection ──► conninfo
+//!            │          │           │            │
+//!            │          │           └────────────┴──► protocol
+//!            │          ├──► wal
+//!            ├──► tar, manifest
+//!            └──────────┴──► storage
+//! ```
+//!
+//! `protocol`, `tar`, `manifest`, `wal` and `types` do no I/O. Nothing but `cli` prints.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use pgsiphon::backup::{self, BackupOptions, CleanUpPolicy, DirectoryDestination};
+//! use pgsiphon::conninfo::Config;
+//! use pgsiphon::storage::SyncPolicy;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config: Config = "host=db1 user=replicator".parse()?;
+//! let destination =
+//!     DirectoryDestination::new("/srv/backup/monday", SyncPolicy::Durable, CleanUpPolicy::Undo);
+//! let (report, _) = backup::run(
+//!     &config,
+//!     &BackupOptions::default(),
+//!     destination,
+//!     Arc::new(()),
+//!     CancellationToken::new(),
+//! )
+//! .await?;
+//! println!("consistent from {} on", report.end.lsn);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod backup;
 #[cfg(feature = "cli")]

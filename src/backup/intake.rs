@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::destination::{Destination, Form};
 use super::error::BackupError;
 use super::location::ArchiveLocation;
-use super::member_injection::MemberInjection;
+use super::member_injection::{MemberInjection, Stretch};
+use super::outlet::Outlet;
 use super::verify_in_flight::{Compared, Comparison, ReceivedFiles};
 use crate::manifest::{ChecksumAlgorithm, FileEntry, ManifestItem, ManifestReader, WalRange};
 use crate::protocol::{ArchiveName, Tablespace};
@@ -18,7 +19,7 @@ use crate::types::SystemId;
 
 /// The state between two events.
 pub(super) struct Intake<'d, D: ?Sized> {
-    destination: &'d mut D,
+    outlet: Outlet<'d, D>,
     tablespaces: &'d [Tablespace],
     /// For the main archive, taken when it begins.
     injection: Option<MemberInjection>,
@@ -76,12 +77,18 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         injection: Option<MemberInjection>,
     ) -> Self {
         let stage = Stage::Between(ReceivedFiles::new(algorithm));
-        Self { destination, tablespaces, injection, main_archive_came: false, stage }
+        let outlet = Outlet::new(destination);
+        Self { outlet, tablespaces, injection, main_archive_came: false, stage }
     }
 
     /// The destination, for a look at what it is doing.
     pub(super) fn destination(&self) -> &D {
-        self.destination
+        self.outlet.destination()
+    }
+
+    /// Everything that was received so far goes to the destination now.
+    pub(super) fn flush(&mut self) -> Result<(), BackupError> {
+        Ok(self.outlet.flush()?)
     }
 
     /// An archive begins.
@@ -94,12 +101,12 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         received.begin_archive(location.oid());
         let is_main = location == ArchiveLocation::Main;
         self.main_archive_came |= is_main;
-        self.destination.begin_archive(name, &location)?;
+        self.outlet.begin_archive(name, &location)?;
         let archive = match self.injection.take_if(|_| is_main) {
             None => OpenArchive::AsReceived(TarSplitter::new()),
             Some(injection) => OpenArchive::Injected {
                 injection,
-                members: (self.destination.form() == Form::Members).then(TarSplitter::new),
+                members: (self.outlet.form() == Form::Members).then(TarSplitter::new),
             },
         };
         self.stage = Stage::Archive { received, archive: Box::new(archive) };
@@ -109,10 +116,11 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     /// The next bytes of the archive or the manifest at hand.
     pub(super) fn data(&mut self, data: &Bytes) -> Result<(), BackupError> {
         match &mut self.stage {
-            Stage::Archive { received, archive } => archive.take(data, received, self.destination),
+            Stage::Archive { received, archive } => archive.take(data, received, &mut self.outlet),
             Stage::Manifest { reader, comparison, statements } => {
                 read_manifest(reader, data, comparison, statements)?;
-                Ok(self.destination.write(data)?)
+                self.outlet.write(data.clone());
+                Ok(())
             }
             // The stream's own order was checked where it was decoded.
             Stage::Between(_) | Stage::Broken => Ok(()),
@@ -122,7 +130,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     /// The archives are complete and the manifest begins.
     pub(super) fn begin_manifest(&mut self) -> Result<(), BackupError> {
         let comparison = self.end_archive()?.compare()?;
-        self.destination.begin_manifest()?;
+        self.outlet.begin_manifest()?;
         let (reader, statements) = (ManifestReader::new(), Statements::default());
         self.stage = Stage::Manifest { reader, comparison, statements };
         Ok(())
@@ -135,7 +143,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
             Stage::Manifest { reader, comparison, statements } => {
                 reader.finish()?;
                 let compared = comparison.finish()?;
-                self.destination.end_manifest()?;
+                self.outlet.end_manifest()?;
                 Some(Verified { compared, statements })
             }
             stage => {
@@ -152,8 +160,8 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         match std::mem::replace(&mut self.stage, Stage::Broken) {
             Stage::Between(received) => Ok(received),
             Stage::Archive { mut received, archive } => {
-                archive.finish(&mut received, self.destination)?;
-                self.destination.end_archive()?;
+                archive.finish(&mut received, &mut self.outlet)?;
+                self.outlet.end_archive()?;
                 Ok(received)
             }
             Stage::Manifest { .. } | Stage::Broken => Err(TarError::UnfinishedMember.into()),
@@ -164,28 +172,34 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
 impl OpenArchive {
     fn take<D: Destination + ?Sized>(
         &mut self,
-        chunk: &[u8],
+        chunk: &Bytes,
         received: &mut ReceivedFiles,
-        destination: &mut D,
+        outlet: &mut Outlet<'_, D>,
     ) -> Result<(), BackupError> {
         match self {
             Self::AsReceived(splitter) => {
-                let members = destination.form() == Form::Members;
-                let mut rest = chunk;
+                let members = outlet.form() == Form::Members;
+                let mut rest: &[u8] = chunk;
                 while let Some(piece) = splitter.next_piece(&mut rest)? {
                     received.observe(&piece);
                     if members {
-                        store(&piece, destination)?;
+                        store(&piece, chunk, outlet)?;
                     }
                 }
-                if !members {
-                    destination.write(chunk)?;
+                if !members && !chunk.is_empty() {
+                    outlet.write(chunk.clone());
                 }
                 Ok(())
             }
             Self::Injected { injection, members } => {
-                let stretches = injection.push(chunk, |piece| received.observe(piece))?;
-                stretches.iter().try_for_each(|stretch| pass_on(stretch.as_ref(), members, destination))
+                for stretch in injection.push(chunk, |piece| received.observe(piece))? {
+                    let bytes = match stretch {
+                        Stretch::Received(slice) => chunk.slice_ref(slice),
+                        Stretch::Written(written) => written.into(),
+                    };
+                    pass_on(bytes, members, outlet)?;
+                }
+                Ok(())
             }
         }
     }
@@ -193,14 +207,14 @@ impl OpenArchive {
     fn finish<D: Destination + ?Sized>(
         mut self,
         received: &mut ReceivedFiles,
-        destination: &mut D,
+        outlet: &mut Outlet<'_, D>,
     ) -> Result<(), BackupError> {
         // An empty member at the very end is complete without another byte.
-        self.take(&[], received, destination)?;
+        self.take(&Bytes::new(), received, outlet)?;
         match self {
             Self::AsReceived(splitter) => splitter.finish()?,
             Self::Injected { injection, mut members } => {
-                pass_on(&injection.finish()?, &mut members, destination)?;
+                pass_on(injection.finish()?.into(), &mut members, outlet)?;
             }
         }
         Ok(())
@@ -208,26 +222,32 @@ impl OpenArchive {
 }
 
 fn pass_on<D: Destination + ?Sized>(
-    mut bytes: &[u8],
+    bytes: Bytes,
     members: &mut Option<TarSplitter>,
-    destination: &mut D,
+    outlet: &mut Outlet<'_, D>,
 ) -> Result<(), BackupError> {
     match members {
-        None => destination.write(bytes)?,
+        None => outlet.write(bytes),
         Some(splitter) => {
-            while let Some(piece) = splitter.next_piece(&mut bytes)? {
-                store(&piece, destination)?;
+            let mut rest: &[u8] = &bytes;
+            while let Some(piece) = splitter.next_piece(&mut rest)? {
+                store(&piece, &bytes, outlet)?;
             }
         }
     }
     Ok(())
 }
 
-fn store<D: Destination + ?Sized>(piece: &Piece<'_>, destination: &mut D) -> Result<(), BackupError> {
+/// Hands over a piece whose slices are parts of `chunk`.
+fn store<D: Destination + ?Sized>(
+    piece: &Piece<'_>,
+    chunk: &Bytes,
+    outlet: &mut Outlet<'_, D>,
+) -> Result<(), BackupError> {
     match piece {
-        Piece::Entry(entry) => destination.begin_member(entry)?,
-        Piece::Data(data) => destination.write(data)?,
-        Piece::EntryEnd => destination.end_member()?,
+        Piece::Entry(entry) => outlet.begin_member(entry)?,
+        Piece::Data(data) => outlet.write(chunk.slice_ref(data)),
+        Piece::EntryEnd => outlet.end_member()?,
         Piece::Padding(_) | Piece::End(_) => {}
     }
     Ok(())

@@ -20,6 +20,7 @@ mod location;
 pub mod member_injection;
 mod observer;
 mod options;
+mod outlet;
 mod recovery_conf;
 pub mod recovery_injection;
 mod run;

@@ -207,6 +207,7 @@ impl Backup {
                     None => break,
                 }
             }
+            intake.flush()?;
         }
         let verified = intake.finish()?;
         transfer.archives_done = transfer.archives_total;

@@ -1,9 +1,10 @@
 //! Signals that end the program.
 
 use std::process::ExitCode;
+use std::task::Poll;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// A signal that asked the program to end.
@@ -11,6 +12,13 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct EndingSignal(i32);
 
 impl EndingSignal {
+    const ALL: [Self; 3] = [Self(SIGINT), Self(SIGTERM), Self(SIGHUP)];
+
+    /// The signal's bit in the masks of the kernel.
+    fn mask(self) -> u64 {
+        1 << (self.0 - 1)
+    }
+
     /// Ends the program the way the signal would have ended it, so that whoever started it sees why.
     pub(super) fn end_process(self) -> ExitCode {
         // Returns only if the signal is blocked or the process is a container's first one.
@@ -25,32 +33,65 @@ pub(super) async fn run_until_signal<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
+    let mut signals = EndingSignals::listen();
     tokio::pin!(work);
     let first = tokio::select! {
         outcome = &mut work => return (outcome, None),
-        first = next_signal() => first,
+        first = signals.next() => first,
     };
     cancel.cancel();
     tokio::select! {
         outcome = &mut work => (outcome, Some(first)),
-        second = next_signal() => {
+        second = signals.next() => {
             second.end_process();
             (work.await, Some(second))
         }
     }
 }
 
-/// The next signal of those that end a program. Without handlers, which the system can refuse, signals do
-/// what they do by default.
-async fn next_signal() -> EndingSignal {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => EndingSignal(SIGINT),
-        _ = terminate.recv() => EndingSignal(SIGTERM),
-        _ = hang_up.recv() => EndingSignal(SIGHUP),
+/// Those of the signals that are listened to.
+struct EndingSignals(Vec<(EndingSignal, Signal)>);
+
+impl EndingSignals {
+    /// A signal that whoever started the program told it to ignore, as `nohup` does, stays ignored.
+    fn listen() -> Self {
+        let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
+        let heeded = EndingSignal::ALL.into_iter().filter(|signal| ignored & signal.mask() == 0);
+        // A signal that cannot be listened to does what it does by default.
+        Self(
+            heeded
+                .filter_map(|ending| Some((ending, signal(SignalKind::from_raw(ending.0)).ok()?)))
+                .collect(),
+        )
+    }
+
+    async fn next(&mut self) -> EndingSignal {
+        std::future::poll_fn(|context| {
+            let mut arrived = self
+                .0
+                .iter_mut()
+                .filter_map(|(ending, signal)| signal.poll_recv(context).is_ready().then_some(*ending));
+            arrived.next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// The signals that the process ignores, from the text of `/proc/self/status`.
+fn ignored_mask(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_found() {
+        let mask = ignored_mask("Name:\tx\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\n");
+        assert_ne!(mask & EndingSignal(SIGHUP).mask(), 0);
+        assert_eq!(mask & EndingSignal(SIGTERM).mask(), 0);
+        assert_eq!(ignored_mask(""), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! From a configuration to a session with a server.
 //!
-//! What comes in is a [`Config`](crate::conninfo::Config); what goes out is a [`Session`] that is
+//! What comes in is a [`Config`](crate::conninfo::Config); what goes out is a session that is
 //! authenticated and takes commands. Framing, start-up and authentication are state machines without I/O;
 //! the loops that feed them are here too. Nothing here knows what a backup is.
 

@@ -152,21 +152,20 @@ mod tests {
         DiskProgress { written: at(written), flushed: Durable::nothing_before(at(flushed)) }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it is what a poll is compared with")]
-    fn status(written: Lsn, flushed: Lsn) -> Option<StandbyStatus> {
-        Some(StandbyStatus { written, flushed, applied: Lsn::ZERO, reply_requested: false })
+    fn status(written: Lsn, flushed: Lsn) -> StandbyStatus {
+        StandbyStatus { written, flushed, applied: Lsn::ZERO, reply_requested: false }
     }
 
     #[test]
     fn bb_187_one_at_the_beginning_and_then_one_each_interval() {
         let t0 = Instant::now();
         let mut feedback = Feedback::new(Some(10 * SECOND), FlushReport::Nothing, START, t0);
-        assert_eq!(feedback.poll(t0), status(START, Lsn::ZERO));
+        assert_eq!(feedback.poll(t0), Some(status(START, Lsn::ZERO)));
         assert_eq!(feedback.poll(t0), None);
         assert_eq!(feedback.due(), Some(t0 + 10 * SECOND));
         feedback.progress(progress(500, 0));
         assert_eq!(feedback.poll(t0 + 9 * SECOND), None);
-        assert_eq!(feedback.poll(t0 + 10 * SECOND), status(at(500), Lsn::ZERO));
+        assert_eq!(feedback.poll(t0 + 10 * SECOND), Some(status(at(500), Lsn::ZERO)));
         assert_eq!(feedback.due(), Some(t0 + 20 * SECOND));
     }
 
@@ -179,7 +178,7 @@ mod tests {
             feedback.progress(progress(7, 7));
             assert_eq!(feedback.due(), None);
             feedback.requested(at(7), t0);
-            assert_eq!(feedback.poll(t0), status(at(7), Lsn::ZERO));
+            assert_eq!(feedback.poll(t0), Some(status(at(7), Lsn::ZERO)));
             assert_eq!(feedback.due(), None);
         }
     }
@@ -193,13 +192,13 @@ mod tests {
         feedback.progress(progress(100, 0));
         assert_eq!(feedback.poll(t0), None);
         feedback.progress(progress(100, 100));
-        assert_eq!(feedback.poll(t0), status(at(100), at(100)));
+        assert_eq!(feedback.poll(t0), Some(status(at(100), at(100))));
 
         feedback.requested(at(200), t0 + SECOND);
         feedback.requested(at(300), t0 + SECOND + Feedback::PATIENCE / 2);
         let latest = t0 + SECOND + Feedback::PATIENCE;
         assert_eq!(feedback.due(), Some(latest));
-        assert_eq!(feedback.poll(latest), status(at(100), at(100)));
+        assert_eq!(feedback.poll(latest), Some(status(at(100), at(100))));
     }
 
     #[test]
@@ -209,7 +208,7 @@ mod tests {
         feedback.poll(t0);
         feedback.progress(progress(900, 900));
         assert_eq!(feedback.poll(t0), None);
-        assert_eq!(feedback.poll(t0 + SECOND), status(at(900), Lsn::ZERO));
+        assert_eq!(feedback.poll(t0 + SECOND), Some(status(at(900), Lsn::ZERO)));
     }
 
     #[test]
@@ -217,11 +216,11 @@ mod tests {
         let t0 = Instant::now();
         for report in [FlushReport::WhenDurable, FlushReport::Synchronous] {
             let mut feedback = Feedback::new(Some(10 * SECOND), report, START, t0);
-            assert_eq!(feedback.poll(t0), status(START, START));
+            assert_eq!(feedback.poll(t0), Some(status(START, START)));
             feedback.progress(progress(10, 0));
             assert_eq!(feedback.poll(t0 + SECOND), None);
             feedback.progress(progress(20, 10));
-            assert_eq!(feedback.poll(t0 + SECOND), status(at(20), at(10)));
+            assert_eq!(feedback.poll(t0 + SECOND), Some(status(at(20), at(10))));
             assert_eq!(feedback.poll(t0 + SECOND), None);
         }
     }
@@ -232,7 +231,7 @@ mod tests {
         let mut feedback = Feedback::new(None, FlushReport::Nothing, START, t0);
         feedback.set_reading_paused(true);
         assert_eq!(feedback.poll(t0), None);
-        assert_eq!(feedback.poll(t0 + Feedback::WHILE_PAUSED), status(START, Lsn::ZERO));
+        assert_eq!(feedback.poll(t0 + Feedback::WHILE_PAUSED), Some(status(START, Lsn::ZERO)));
         feedback.set_reading_paused(false);
         assert_eq!(feedback.due(), None);
     }

@@ -21,12 +21,12 @@ use crate::storage::Durable;
 use crate::types::{Lsn, TimelineId};
 use crate::wal::SegmentCutter;
 
-/// Received bytes that may wait for the disk before reading pauses. It covers a sync of some tens of
-/// milliseconds at full speed; more would only be memory.
-const WAITING_FOR_DISK: u64 = 8 << 20;
+/// Received bytes that may wait for the disk before reading pauses. While it does, the kernel's buffer of
+/// the socket takes over; more than this was not faster, but only more memory.
+const WAITING_FOR_DISK: u64 = 2 << 20;
 
 /// Bytes taken from the receive buffer before the loop looks at everything else again.
-const ROUND: u64 = 1 << 20;
+const ROUND: u64 = 512 << 10;
 
 /// How long the server may take to end its side after ours has ended. By then everything wanted is
 /// here, so a server that hangs costs only this.

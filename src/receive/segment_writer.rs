@@ -184,7 +184,7 @@ struct Reached {
 impl Reached {
     /// How much is written before it is told in the middle of a batch: often enough that reading goes
     /// on before a large batch is done.
-    const STEP: u64 = 512 << 10;
+    const STEP: u64 = 256 << 10;
 
     fn begin(&mut self, start: Lsn) {
         self.progress = DiskProgress { written: start, flushed: Durable::nothing_before(start) };

@@ -24,20 +24,21 @@ pub struct BackgroundSync {
 
 impl BackgroundSync {
     /// Starts the threads; none where nothing is to be synced.
-    pub fn start(policy: SyncPolicy) -> Self {
+    pub fn start(policy: SyncPolicy) -> Result<Self, StorageError> {
         let failure = Arc::new(Mutex::new(None));
         if policy == SyncPolicy::Never {
-            return Self { queue: None, threads: Vec::new(), failure };
+            return Ok(Self { queue: None, threads: Vec::new(), failure });
         }
         let (queue, files) = sync_channel(WAITING);
         let files = Arc::new(Mutex::new(files));
         let threads = (0..THREADS)
             .map(|_| {
                 let (files, failure) = (Arc::clone(&files), Arc::clone(&failure));
-                std::thread::spawn(move || sync_files(policy, &files, &failure))
+                let work = move || sync_files(policy, &files, &failure);
+                std::thread::Builder::new().name("sync".to_owned()).spawn(work).map_err(StorageError::thread)
             })
-            .collect();
-        Self { queue: Some(queue), threads, failure }
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { queue: Some(queue), threads, failure })
     }
 
     /// Takes a complete file. Waits while too many are in line.
@@ -102,7 +103,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::open(root.path()).unwrap();
         for policy in [SyncPolicy::Durable, SyncPolicy::Never] {
-            let mut sync = BackgroundSync::start(policy);
+            let mut sync = BackgroundSync::start(policy).unwrap();
             for number in 0..500 {
                 let name = format!("{policy:?}{number}");
                 let mut file = OutputFile::create_new(&directory, &name, Access::Owner).unwrap();
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn bb_260_a_failed_sync_is_reported() {
         let root = Directory::open("/dev").unwrap();
-        let mut sync = BackgroundSync::start(SyncPolicy::Durable);
+        let mut sync = BackgroundSync::start(SyncPolicy::Durable).unwrap();
         sync.sync(OutputFile::create_or_empty(&root, "full", Access::Owner).unwrap()).unwrap();
         let error = sync.finish().unwrap_err();
         assert_eq!(error.to_string(), "could not fsync file \"/dev/full\"");

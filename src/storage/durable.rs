@@ -5,10 +5,12 @@
 //! leads to it were synced, and never after anything about the file has failed.
 
 use std::ffi::OsStr;
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{Advice, AtFlags, FallocateFlags, Mode, OFlags, RawMode};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -43,7 +45,7 @@ impl<T: Copy> Durable<T> {
 impl Durable<Lsn> {
     /// The position at which receiving starts. Nothing before it was asked for, so nothing before it
     /// can be lost.
-    pub const fn nothing_before(start: Lsn) -> Self {
+    pub(crate) const fn nothing_before(start: Lsn) -> Self {
         Self(start)
     }
 }
@@ -131,6 +133,32 @@ impl OutputFile {
                     self.length += written as u64;
                 }
                 Err(errno) => return Err(self.write_failed(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of the pieces after what was written before, with as few system calls as they allow.
+    pub fn append_pieces(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
+        const MOST_AT_ONCE: usize = 64;
+        let mut done = 0;
+        while done < pieces.len() {
+            let slices: Vec<IoSlice<'_>> =
+                pieces[done..].iter().take(MOST_AT_ONCE).map(|piece| IoSlice::new(piece)).collect();
+            let written = match retry_on_intr(|| rustix::io::writev(&self.handle, &slices)) {
+                Ok(written) => written,
+                Err(errno) => return Err(self.write_failed(errno)),
+            };
+            self.length += written as u64;
+            let mut left = written;
+            while let Some(piece) = pieces.get(done).filter(|piece| piece.len() <= left) {
+                left -= piece.len();
+                done += 1;
+            }
+            // What a write took in part is written on by itself; one that took nothing says why this way.
+            if let Some(piece) = pieces.get(done).filter(|_| left > 0 || written == 0) {
+                self.append(&piece[left..])?;
+                done += 1;
             }
         }
         Ok(())

@@ -84,6 +84,18 @@ pub enum StorageError {
         /// Where it would lead.
         target: PathBuf,
     },
+    /// A thread could not be started.
+    #[error("could not start a thread")]
+    Thread {
+        /// The reason.
+        source: OsError,
+    },
+    /// A destination has no place for the write-ahead log that is received beside a backup.
+    #[error("this destination takes no write-ahead log")]
+    NoPlaceForWal,
+    /// A destination or archive of another program failed, for a reason of its own.
+    #[error("{0}")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The methods of a destination were called in another order than they promise.
     #[error("the parts of a backup came out of order")]
     OutOfOrder,
@@ -114,6 +126,10 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    pub(super) fn thread(error: std::io::Error) -> Self {
+        Self::Thread { source: error.into() }
+    }
+
     /// Whether the same may succeed later without anybody looking after it: yes where space or
     /// permissions were missing, never after a failed sync, nor where something is in the way.
     pub fn is_retryable(&self) -> bool {

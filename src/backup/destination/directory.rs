@@ -3,6 +3,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::manifest_file::ManifestFile;
 use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
@@ -38,7 +40,7 @@ struct Claimed {
     background: BackgroundSync,
     extracting: Extracting,
     writing: Writing,
-    /// The last file that is complete: what is between two files counts as part of the first one.
+    /// The file of the archive at hand that came last, for progress reports.
     last_file: Option<PathBuf>,
 }
 
@@ -142,6 +144,7 @@ impl Destination for DirectoryDestination {
     }
 
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
+        let background = BackgroundSync::start(self.sync_policy)?;
         let directory = ClaimedDirectory::claim(&self.path, access)?;
         self.claimed = Some(Claimed {
             main: Tree::new(Arc::clone(directory.directory())),
@@ -149,7 +152,7 @@ impl Destination for DirectoryDestination {
             wal_directory: None,
             tablespaces: Vec::new(),
             access,
-            background: BackgroundSync::start(self.sync_policy),
+            background,
             extracting: Extracting::Main,
             writing: Writing::Nothing,
             last_file: None,
@@ -212,16 +215,17 @@ impl Destination for DirectoryDestination {
             _ => Writing::Nothing,
         };
         claimed.writing = writing;
+        claimed.last_file = Some(member);
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         match &mut self.claimed()?.writing {
             Writing::Nothing => Ok(()),
-            Writing::Manifest(manifest) => manifest.append(data),
+            Writing::Manifest(manifest) => manifest.append(pieces),
             Writing::Member(file) => {
-                file.append(data)?;
+                file.append_pieces(pieces)?;
                 file.begin_writeback(policy);
                 Ok(())
             }
@@ -231,15 +235,13 @@ impl Destination for DirectoryDestination {
     fn end_member(&mut self) -> Result<(), StorageError> {
         let claimed = self.claimed()?;
         match std::mem::replace(&mut claimed.writing, Writing::Nothing) {
-            Writing::Member(file) => {
-                claimed.last_file = Some(file.path().to_owned());
-                claimed.background.sync(file)
-            }
+            Writing::Member(file) => claimed.background.sync(file),
             Writing::Nothing | Writing::Manifest(_) => Ok(()),
         }
     }
 
     fn end_archive(&mut self) -> Result<(), StorageError> {
+        self.claimed()?.last_file = None;
         Ok(())
     }
 
@@ -247,10 +249,6 @@ impl Destination for DirectoryDestination {
         let claimed = self.claimed()?;
         let manifest = ManifestFile::create(claimed.directory.directory(), claimed.access)?;
         claimed.writing = Writing::Manifest(manifest);
-        Ok(())
-    }
-
-    fn end_manifest(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -297,11 +295,7 @@ impl Destination for DirectoryDestination {
 
     fn current(&self) -> Option<PathBuf> {
         let claimed = self.claimed.as_ref()?;
-        match &claimed.writing {
-            Writing::Member(file) => Some(file.path().to_owned()),
-            Writing::Nothing => claimed.last_file.clone(),
-            Writing::Manifest(_) => None,
-        }
+        Some(claimed.tree().path_of(claimed.last_file.as_ref()?))
     }
 }
 
@@ -312,6 +306,14 @@ impl Claimed {
             Extracting::Main => (&mut self.main, member.to_owned()),
             Extracting::InPlace(oid) => (&mut self.main, in_place(oid).join(member)),
             Extracting::Tablespace(index) => (&mut self.tablespaces[index].tree, member.to_owned()),
+        }
+    }
+
+    /// The tree that the archive at hand belongs to.
+    fn tree(&self) -> &Tree {
+        match self.extracting {
+            Extracting::Main | Extracting::InPlace(_) => &self.main,
+            Extracting::Tablespace(index) => &self.tablespaces[index].tree,
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::storage::{Access, Directory, OutputFile, StorageError, SyncPolicy, publish_durably};
 
 const NAME: &str = "backup_manifest";
@@ -19,8 +21,8 @@ impl ManifestFile {
         Ok(Self { directory: Arc::clone(directory), file })
     }
 
-    pub(super) fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
-        self.file.append(data)
+    pub(super) fn append(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
+        self.file.append_pieces(pieces)
     }
 
     pub(super) fn sync(&mut self, policy: SyncPolicy) -> Result<(), StorageError> {

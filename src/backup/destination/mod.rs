@@ -9,6 +9,7 @@ mod tar_files;
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 pub use directory::DirectoryDestination;
 pub use tar_files::TarFilesDestination;
 
@@ -51,24 +52,39 @@ pub trait Destination: Send {
     fn form(&self) -> Form;
 
     /// Takes the place for the backup, before the server is asked for anything that costs it something.
-    fn claim(&mut self, access: Access) -> Result<(), StorageError>;
+    fn claim(&mut self, _access: Access) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// Makes ready for archives at these locations.
-    fn prepare(&mut self, preparation: &Preparation<'_>) -> Result<(), StorageError>;
+    fn prepare(&mut self, _preparation: &Preparation<'_>) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// Gives a place for the WAL that is received beside the backup, on a thread of its own.
-    fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError>;
+    /// Without one, backups with [`WalMethod::Stream`](super::WalMethod::Stream) are refused.
+    fn wal_archive(&mut self, _preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
+        Err(StorageError::NoPlaceForWal)
+    }
 
     /// An archive begins.
-    fn begin_archive(&mut self, name: &ArchiveName, location: &ArchiveLocation) -> Result<(), StorageError>;
+    fn begin_archive(
+        &mut self,
+        _name: &ArchiveName,
+        _location: &ArchiveLocation,
+    ) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// A member begins; only in the form of members.
     fn begin_member(&mut self, _entry: &Entry) -> Result<(), StorageError> {
         Ok(())
     }
 
-    /// The next bytes of the archive, the member or the manifest at hand.
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError>;
+    /// The next bytes of the archive, the member or the manifest at hand, in pieces as they were received.
+    ///
+    /// A piece that is kept for longer keeps the whole receive buffer around it alive: keep a copy instead.
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError>;
 
     /// The member is complete.
     fn end_member(&mut self) -> Result<(), StorageError> {
@@ -76,13 +92,19 @@ pub trait Destination: Send {
     }
 
     /// The archive is complete.
-    fn end_archive(&mut self) -> Result<(), StorageError>;
+    fn end_archive(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// The manifest begins; all archives have come.
-    fn begin_manifest(&mut self) -> Result<(), StorageError>;
+    fn begin_manifest(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// The manifest is complete.
-    fn end_manifest(&mut self) -> Result<(), StorageError>;
+    fn end_manifest(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// Makes everything durable. The backup is complete and verified, and so is its WAL.
     fn sync(&mut self) -> Result<(), StorageError>;

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::manifest_file::ManifestFile;
 use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
@@ -51,16 +53,13 @@ impl Destination for TarFilesDestination {
     }
 
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
+        let background = BackgroundSync::start(self.sync_policy)?;
         self.claimed = Some(Claimed {
             directory: ClaimedDirectory::claim(&self.path, access)?,
             access,
-            background: BackgroundSync::start(self.sync_policy),
+            background,
             writing: Writing::Nothing,
         });
-        Ok(())
-    }
-
-    fn prepare(&mut self, _: &Preparation<'_>) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -79,13 +78,13 @@ impl Destination for TarFilesDestination {
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), StorageError> {
+    fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         match &mut self.claimed()?.writing {
             Writing::Nothing => Err(StorageError::OutOfOrder),
-            Writing::Manifest(manifest) => manifest.append(data),
+            Writing::Manifest(manifest) => manifest.append(pieces),
             Writing::Archive(file) => {
-                file.append(data)?;
+                file.append_pieces(pieces)?;
                 file.begin_writeback(policy);
                 Ok(())
             }
@@ -104,10 +103,6 @@ impl Destination for TarFilesDestination {
         let claimed = self.claimed()?;
         let manifest = ManifestFile::create(claimed.directory.directory(), claimed.access)?;
         claimed.writing = Writing::Manifest(manifest);
-        Ok(())
-    }
-
-    fn end_manifest(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 

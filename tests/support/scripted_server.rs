@@ -1,0 +1,193 @@
+//! A server that says what a real one never would: one connection, played by a function of the test.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+
+use super::DEADLINE;
+
+/// A listening server. Its script runs on a thread of its own once somebody connects.
+pub struct ScriptedServer {
+    port: u16,
+    script: JoinHandle<()>,
+}
+
+impl ScriptedServer {
+    /// Listens, and plays `script` on the first connection, which is authenticated by then.
+    pub fn start(script: impl FnOnce(&mut Peer) + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            script(&mut Peer::welcome(stream));
+        });
+        Self { port, script }
+    }
+
+    /// A connection string for it.
+    pub fn conninfo(&self) -> String {
+        format!("host=127.0.0.1 port={} user=postgres sslmode=disable gssencmode=disable", self.port)
+    }
+
+    /// Waits for the end of the script, whose failures are the test's.
+    #[track_caller]
+    pub fn finish(self) {
+        if let Err(panic) = self.script.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// The client at the other end.
+pub struct Peer {
+    stream: TcpStream,
+}
+
+/// A standby status update.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Status {
+    pub written: u64,
+    pub flushed: u64,
+}
+
+impl Peer {
+    fn welcome(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let mut peer = Self { stream };
+        let mut length = [0; 4];
+        peer.stream.read_exact(&mut length).unwrap();
+        let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
+        peer.stream.read_exact(&mut startup).unwrap();
+        assert_eq!(startup[..3], [0, 3, 0], "expected a startup message");
+        peer.send(b'R', &[0, 0, 0, 0]);
+        for parameter in ["server_version\x0015.18\0", "integer_datetimes\0on\0"] {
+            peer.send(b'S', parameter.as_bytes());
+        }
+        peer.send(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]);
+        peer.ready();
+        peer
+    }
+
+    pub fn send(&mut self, tag: u8, body: &[u8]) {
+        self.stream.write_all(&message(tag, body)).unwrap();
+    }
+
+    pub fn ready(&mut self) {
+        self.send(b'Z', b"I");
+    }
+
+    pub fn complete(&mut self, tag: &str) {
+        self.send(b'C', format!("{tag}\0").as_bytes());
+    }
+
+    /// One row of text values, with its description.
+    pub fn row(&mut self, values: &[&str]) {
+        let count = u16::try_from(values.len()).unwrap().to_be_bytes();
+        let mut description = count.to_vec();
+        for _ in values {
+            description.extend_from_slice(b"c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
+        }
+        self.send(b'T', &description);
+        let mut row = count.to_vec();
+        for value in values {
+            row.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+            row.extend_from_slice(value.as_bytes());
+        }
+        self.send(b'D', &row);
+    }
+
+    /// Answers a command with one row.
+    pub fn answer(&mut self, values: &[&str]) {
+        self.row(values);
+        self.complete("SELECT");
+        self.ready();
+    }
+
+    /// The next message; nothing once the client has closed the connection.
+    pub fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; 5];
+        self.stream.read_exact(&mut header).ok()?;
+        let length = u32::from_be_bytes(header[1..].try_into().unwrap()) as usize - 4;
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        Some((header[0], body))
+    }
+
+    /// The next command, which must begin with `expected`.
+    #[track_caller]
+    pub fn expect_command(&mut self, expected: &str) -> String {
+        let (tag, mut body) = self.receive().expect("the client is gone");
+        assert_eq!((tag, body.pop()), (b'Q', Some(0)));
+        let command = String::from_utf8(body).unwrap();
+        assert!(command.starts_with(expected), "{command}");
+        command
+    }
+
+    /// Begins to copy both ways.
+    pub fn copy_both(&mut self) {
+        self.send(b'W', &[0, 0, 0]);
+    }
+
+    /// A message of WAL.
+    pub fn wal_message(start: u64, wal: &[u8]) -> Vec<u8> {
+        let mut body = vec![b'w'];
+        for number in [start, start + wal.len() as u64, 0] {
+            body.extend_from_slice(&number.to_be_bytes());
+        }
+        body.extend_from_slice(wal);
+        message(b'd', &body)
+    }
+
+    pub fn send_wal(&mut self, start: u64, wal: &[u8]) {
+        self.stream.write_all(&Self::wal_message(start, wal)).unwrap();
+    }
+
+    /// A keepalive that asks for an update.
+    pub fn ping(&mut self) {
+        let mut body = vec![b'k'];
+        body.extend_from_slice(&[0; 16]);
+        body.push(1);
+        self.send(b'd', &body);
+    }
+
+    /// The next status update, which must be the next message.
+    #[track_caller]
+    pub fn expect_status(&mut self) -> Status {
+        let (tag, body) = self.receive().expect("the client is gone");
+        assert_eq!((tag, body.len(), body[0]), (b'd', 34, b'r'));
+        let number = |from: usize| u64::from_be_bytes(body[from..from + 8].try_into().unwrap());
+        assert_eq!((number(17), body[33]), (0, 0), "no position is applied and no reply wanted");
+        Status { written: number(1), flushed: number(9) }
+    }
+
+    /// Waits for the client's CopyDone, past status updates.
+    #[track_caller]
+    pub fn expect_copy_done(&mut self) {
+        loop {
+            match self.receive() {
+                Some((b'c', _)) => return,
+                Some((b'd', _)) => {}
+                other => panic!("expected CopyDone, got {other:?}"),
+            }
+        }
+    }
+
+    /// Waits until the client closes the connection.
+    pub fn expect_end(&mut self) {
+        while self.receive().is_some() {}
+    }
+
+    /// The socket itself.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut message = vec![tag];
+    message.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+    message.extend_from_slice(body);
+    message
+}
