@@ -8,7 +8,7 @@ pub enum ClientError {
     /// A small command was refused or its connection failed.
     #[error("could not send replication command \"{command}\": {source}")]
     Command {
-        /// The command's text.
+        /// The command's text, or only its name where that is what operators look for (BB-118, BB-185).
         command: String,
         /// Why.
         source: ConnectionError,
@@ -67,6 +67,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// A command was refused whose arguments say nothing to the one who reads the message.
+    pub(super) fn named_command(name: &str, source: ConnectionError) -> Self {
+        Self::Command { command: name.to_owned(), source }
+    }
+
     /// The server's report, where one is the cause.
     pub fn server_message(&self) -> Option<&ServerMessage> {
         self.connection_error().and_then(ConnectionError::server_message)

@@ -97,7 +97,8 @@ impl ReplicationClient {
         &mut self,
         timeline: TimelineId,
     ) -> Result<TimelineHistoryFile, ClientError> {
-        let result = self.query(protocol::timeline_history(timeline)).await?;
+        let refused = |source| ClientError::named_command("TIMELINE_HISTORY", source);
+        let result = self.session.query(&protocol::timeline_history(timeline)).await.map_err(refused)?;
         Ok(TimelineHistoryFile::from_result(&result, timeline)?)
     }
 
