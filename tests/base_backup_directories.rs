@@ -1,5 +1,5 @@
 //! A backup goes where it was told to go, and to no other place: tablespaces, the WAL directory, the limits of
-//! names, and what happens if a directory is not what it must be.
+//! names.
 
 #![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
 
@@ -32,22 +32,6 @@ fn assert_table_elsewhere(major: u16, data_directory: &Path) {
     assert_eq!(restored.psql("SELECT sum(i) FROM elsewhere"), "500500");
 }
 
-/// A backup with these options, run in `directory`, that fails without leaving anything; the lines that it
-/// prints, which are those of the real program.
-#[track_caller]
-fn refusal(cluster: &Cluster, directory: &Path, options: &[&str]) -> String {
-    let before = timeless_entries(directory);
-    let [theirs, ours] = [BackupProgram::real(cluster), BackupProgram::ours()].map(|program| {
-        let run = Run::new(program.path()).args(["-N", "-c", "fast", "-d", &cluster.conninfo()]);
-        let stderr = run.current_dir(directory).args(options).run().expect_code(1).stderr;
-        let differences = differences_of_entries(&before, &timeless_entries(directory));
-        assert!(differences.is_empty(), "{differences}\n{stderr}");
-        stderr
-    });
-    assert_eq!(theirs, ours, "{options:?}");
-    ours
-}
-
 #[test]
 fn bb_017_bb_134_tablespaces_go_where_they_are_mapped_to() {
     let cluster = Cluster::builder(16).start();
@@ -66,39 +50,6 @@ fn bb_017_bb_134_tablespaces_go_where_they_are_mapped_to() {
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o7777, 0o700);
     verify(cluster.installation(), &data_directory, &[]);
     assert_table_elsewhere(16, &data_directory);
-}
-
-#[test]
-fn bb_135_bb_240_tablespaces_that_are_not_mapped_fail_on_the_same_host() {
-    let cluster = Cluster::builder(17).start();
-    let location = create_tablespace(&cluster, "space");
-    let before = timeless_entries(&location);
-    let scratch = scratch_directory();
-    let stderr = refusal(&cluster, scratch.path(), &["-D", "data"]);
-    let message = format!("error: directory \"{}\" exists but is not empty\n", location.display());
-    assert!(stderr.contains(&message), "{stderr}");
-    assert_eq!(differences_of_entries(&before, &timeless_entries(&location)), "");
-}
-
-#[test]
-fn bb_245_what_a_failed_backup_has_put_into_tablespaces_stays() {
-    let cluster = Cluster::builder(15).start();
-    let old = create_tablespace(&cluster, "space");
-    let name = "x".repeat(100);
-    fs::write(cluster.data_dir().join(&name), "").unwrap();
-    ServerAccount::current().own(&cluster.data_dir().join(&name));
-    let scratch = scratch_directory();
-    let [theirs, ours] = [BackupProgram::real(&cluster), BackupProgram::ours()].map(|program| {
-        let new = scratch.path().join("space");
-        let run = program.back_up(&cluster, Path::new("data")).current_dir(scratch.path());
-        let mapping = format!("-T{}={}", old.display(), new.display());
-        let stderr = run.args(["-N", "-Xnone", &mapping]).run().expect_code(1).stderr;
-        assert_eq!(file_names(scratch.path()), ["space"]);
-        fs::remove_dir_all(new).unwrap();
-        stderr.lines().last().unwrap().to_owned()
-    });
-    assert_eq!(ours, "pg_basebackup: changes to tablespace directories will not be undone");
-    assert_eq!(theirs, ours);
 }
 
 /// An in-place tablespace is a directory of the data directory. Version 15 puts it into the main archive in
@@ -223,36 +174,6 @@ fn bb_046_bb_131_bb_236_bb_237_the_wal_directory_may_be_missing_or_empty() {
         verify(cluster.installation(), &data_directory, &[]);
         let restored = Cluster::existing(18, &data_directory).start();
         assert_eq!(restored.psql("SELECT sum(i) FROM t"), "500500");
-    }
-}
-
-#[test]
-fn bb_046_bb_238_bb_239_bb_240_directories_that_are_no_good_are_refused() {
-    let cluster = Cluster::builder(15).start();
-    let scratch = scratch_directory();
-    let root = scratch.path();
-    let absolute = |name: &str| root.join(name).display().to_string();
-    for name in ["full", "hidden", "recycled"] {
-        fs::create_dir(root.join(name)).unwrap();
-    }
-    fs::write(root.join("full/file"), "mine").unwrap();
-    fs::write(root.join("hidden/.file"), "mine").unwrap();
-    fs::create_dir(root.join("recycled/lost+found")).unwrap();
-    fs::write(root.join("file"), "mine").unwrap();
-    for (options, message) in [
-        (vec!["-D".to_owned(), "full".to_owned()], "directory \"full\" exists but is not empty"),
-        (vec!["-D".to_owned(), "hidden".to_owned()], "directory \"hidden\" exists but is not empty"),
-        (vec!["-D".to_owned(), "full/".to_owned(), "-Ft".to_owned()], "exists but is not empty"),
-        (vec!["-D".to_owned(), "full".to_owned(), "--no-clean".to_owned()], "exists but is not empty"),
-        (vec!["-D".to_owned(), "recycled".to_owned()], "directory \"recycled\" exists but is not empty"),
-        (vec!["-D".to_owned(), "file".to_owned()], "could not access directory \"file\": Not a directory"),
-        (vec!["-Ddata".to_owned(), "--waldir=wal".to_owned()], "must be an absolute path"),
-        (vec!["-Ddata".to_owned(), format!("--waldir={}", absolute("full"))], "exists but is not empty"),
-        (vec!["-Ddata".to_owned(), format!("--waldir={}", absolute("file"))], "Not a directory"),
-    ] {
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let stderr = refusal(&cluster, root, &options);
-        assert!(stderr.contains(message), "{options:?}: {stderr}");
     }
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::path::Path;
 
-use support::base_backup::{BackupProgram, file_names};
+use support::base_backup::BackupProgram;
 use support::{Cluster, scratch_directory};
 
 /// Long enough that a line with a file in it shows no more of the path, whose beginning differs.
@@ -135,37 +135,6 @@ fn same_commands_are_sent(major: u16) {
         });
         assert_eq!(theirs, ours, "{options:?}");
         assert!(theirs.iter().any(|command| command.starts_with("pg_basebackup BASE_BACKUP")), "{theirs:#?}");
-    }
-}
-
-/// What a failed backup prints, with positions as `X/X` and without the blanks that say nothing.
-fn printed_by_failure(program: &BackupProgram, cluster: &Cluster, options: &[&str]) -> Vec<String> {
-    let scratch = scratch_directory();
-    let run = program.back_up(cluster, Path::new("backup")).current_dir(scratch.path());
-    let outcome = run.arg("--no-sync").args(options).run().expect_code(1);
-    assert_eq!(outcome.stdout_text(), "");
-    assert_eq!(file_names(scratch.path()), [""; 0]);
-    timeless(&outcome.stderr.replace("( ", "("))
-}
-
-#[test]
-fn bb_097_bb_118_bb_185_bb_208_same_lines_when_the_server_refuses() {
-    let cluster = Cluster::builder(18).start();
-    cluster.psql("SELECT pg_create_physical_replication_slot('there')");
-    let (real, ours) = (BackupProgram::real(&cluster), BackupProgram::ours());
-    let long_label = format!("--label={}", "x".repeat(1025));
-    for options in [
-        &["--manifest-checksums=bogus"][..],
-        &[&long_label],
-        // Slowly, so that the receiver has failed before all data is here.
-        &["--slot=nowhere", "--max-rate=1M"],
-        &["--slot=Nowhere near \"it\"", "--max-rate=1M"],
-        &["--create-slot", "--slot=there"],
-        &["--create-slot", "--slot=there", "-v"],
-        &["--create-slot", "--slot=Not a name"],
-    ] {
-        let [theirs, ours] = [&real, &ours].map(|program| printed_by_failure(program, &cluster, options));
-        assert_eq!(theirs, ours, "{options:?}");
     }
 }
 

@@ -10,7 +10,10 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use support::base_backup::{BackupProgram, file_names, is_segment_name, members, unpack, verify, wal_range};
-use support::{Cluster, DEADLINE, Running, scratch_directory, wait_for, wait_for_some};
+use support::{
+    Cluster, DEADLINE, scratch_directory, start_slow_backup, wait_for, wait_for_some,
+    wait_until_nothing_replicates,
+};
 
 const SEGMENT_SIZE: u64 = 16 << 20;
 
@@ -144,16 +147,8 @@ fn bb_197_bb_199_bb_202_stream_brings_all_segments() {
     }
 }
 
-/// A backup that will not end by itself in the time of a test.
-fn start_slow_backup(
-    program: &BackupProgram,
-    cluster: &Cluster,
-    directory: &Path,
-    options: &[&str],
-) -> Running {
-    program.back_up(cluster, directory).args(["-N", "--max-rate=32k"]).args(options).start()
-}
-
+/// Waits until the WAL that goes along has caught up.
+#[track_caller]
 fn wait_until_streaming(cluster: &Cluster) {
     let streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
     wait_for("the backup to stream WAL", DEADLINE, || cluster.psql(streaming) == "1");
@@ -163,8 +158,9 @@ fn wait_until_streaming(cluster: &Cluster) {
 fn bb_064_bb_115_the_temporary_slot_is_there_while_the_backup_runs() {
     let cluster = Cluster::builder(17).start();
     let scratch = scratch_directory();
+    let directory = scratch.path().join("backup");
     let program = BackupProgram::ours();
-    let mut backup = start_slow_backup(&program, &cluster, &scratch.path().join("backup"), &[]);
+    let mut backup = start_slow_backup(&cluster, program.path(), &["-D", &directory.to_string_lossy()]);
     wait_until_streaming(&cluster);
     assert_eq!(
         cluster.psql("SELECT application_name, state FROM pg_stat_replication ORDER BY state"),
@@ -177,7 +173,7 @@ fn bb_064_bb_115_the_temporary_slot_is_there_while_the_backup_runs() {
     assert!(query.contains("MAX_RATE 32,"), "{query}");
     backup.signal(Signal::INT);
     assert_eq!(backup.finish().signal(), Some(Signal::INT.as_raw()));
-    wait_for("the slot to go", DEADLINE, || cluster.psql("SELECT count(*) FROM pg_replication_slots") == "0");
+    wait_until_nothing_replicates(&cluster);
 }
 
 #[test]
@@ -187,7 +183,7 @@ fn bb_115_no_temporary_slot_stays_behind() {
     let program = BackupProgram::ours();
     program.back_up(&cluster, &scratch.path().join("backup")).arg("-N").run().expect_success();
     assert!(cluster.log().contains("CREATE_REPLICATION_SLOT \"pg_basebackup_"));
-    wait_for("the slot to go", DEADLINE, || cluster.psql("SELECT count(*) FROM pg_replication_slots") == "0");
+    wait_until_nothing_replicates(&cluster);
 }
 
 #[test]
@@ -209,8 +205,9 @@ fn bb_062_bb_064_both_connections_have_the_name_that_was_given() {
 fn bb_187_feedback_goes_on_while_the_backup_runs() {
     let cluster = Cluster::builder(18).setting("wal_sender_timeout", "0").start();
     let scratch = scratch_directory();
+    let directory = scratch.path().join("backup");
     let program = BackupProgram::ours();
-    let _backup = start_slow_backup(&program, &cluster, &scratch.path().join("backup"), &["-s", "1"]);
+    let _backup = start_slow_backup(&cluster, program.path(), &["-s1", "-D", &directory.to_string_lossy()]);
     let reply = || {
         let time = cluster.psql("SELECT reply_time FROM pg_stat_replication WHERE state = 'streaming'");
         (!time.is_empty()).then_some(time)
@@ -223,9 +220,10 @@ fn bb_187_feedback_goes_on_while_the_backup_runs() {
 fn bb_188_without_a_slot_nothing_counts_as_flushed() {
     let cluster = Cluster::builder(18).setting("wal_sender_timeout", "0").start();
     let scratch = scratch_directory();
+    let directory = scratch.path().join("backup");
     let program = BackupProgram::ours();
-    let options = ["--no-slot", "--status-interval=1"];
-    let _backup = start_slow_backup(&program, &cluster, &scratch.path().join("backup"), &options);
+    let options = ["--no-slot", "--status-interval=1", "-D", &directory.to_string_lossy()];
+    let _backup = start_slow_backup(&cluster, program.path(), &options);
     wait_until_streaming(&cluster);
     let written = cluster.psql("SELECT pg_switch_wal()");
     let received = format!(
@@ -284,51 +282,4 @@ fn bb_117_bb_189_an_existing_slot_begins_to_hold_wal() {
     );
     assert_eq!(cluster.psql(&segments), "t|t", "{start} {position} {end}");
     assert!(!cluster.log().contains("CREATE_REPLICATION_SLOT"));
-}
-
-#[test]
-fn bb_185_a_missing_slot_is_named() {
-    let cluster = Cluster::builder(16).start();
-    let scratch = scratch_directory();
-    let backup = scratch.path().join("backup");
-    let program = BackupProgram::ours();
-    let stderr =
-        program.back_up(&cluster, &backup).args(["-N", "--slot=nowhere"]).run().expect_code(1).stderr;
-    let message = "could not send replication command \"START_REPLICATION\": \
-        ERROR:  replication slot \"nowhere\" does not exist\n";
-    assert!(stderr.contains(message), "{stderr}");
-    assert!(!backup.exists());
-}
-
-#[test]
-fn bb_119_a_created_slot_outlives_a_failure() {
-    let cluster = Cluster::builder(17).start();
-    let scratch = scratch_directory();
-    let directory = scratch.path().join("backup");
-    let program = BackupProgram::ours();
-    let backup = start_slow_backup(&program, &cluster, &directory, &["-C", "-S", "kept"]);
-    wait_until_streaming(&cluster);
-    cluster.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE state = 'backup'");
-    backup.finish().expect_code(1);
-    assert!(!directory.exists());
-    assert_eq!(cluster.psql("SELECT slot_name, temporary FROM pg_replication_slots"), "kept|f");
-}
-
-#[test]
-fn bb_193_a_receiver_that_dies_ends_the_backup() {
-    let cluster = Cluster::builder(18).start();
-    let scratch = scratch_directory();
-    let directory = scratch.path().join("backup");
-    let program = BackupProgram::ours();
-    let backup = start_slow_backup(&program, &cluster, &directory, &[]);
-    wait_until_streaming(&cluster);
-    let receiver = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE application_name = 'pg_basebackup' AND wait_event IS NOT NULL AND query ~ '^START_REPLICATION'";
-    wait_for("the receiver to wait", DEADLINE, || cluster.psql(receiver) == "t");
-    let stderr = backup.finish().expect_code(1).stderr;
-    assert!(
-        stderr.contains("pg_basebackup: error: background process terminated unexpectedly\n"),
-        "{stderr}"
-    );
-    assert!(!directory.exists());
 }

@@ -15,7 +15,7 @@ use pgsiphon::receive::{DirectoryArchive, OpenSegment, ReceiveError, ReceiveOpti
 use pgsiphon::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, SegmentSize, SystemId, TimelineId, WalFileName};
 use receiving::{Receiving, plain_options};
-use support::{DEADLINE, Peer, ScriptedServer, Status, wait_for};
+use support::{DEADLINE, ErrorText, Peer, ScriptedServer, Status, wait_for};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -171,7 +171,7 @@ fn rw_109_wal_for_another_place_ends_the_stream_and_is_not_written() {
             peer.expect_end();
         });
         let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
-        assert_eq!(receiving.finish().unwrap_err().to_string(), message);
+        assert_eq!(receiving.finish().unwrap_err().with_causes(), message);
         server.finish();
         let written = segment(directory.path(), "000000010000000000000003");
         assert!(written[..100] == [7; 100] && written[100..].iter().all(|&byte| byte == 0));
@@ -313,7 +313,7 @@ fn rw_180_a_next_timeline_that_cannot_follow_is_refused() {
             peer.expect_end();
         });
         let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
-        assert_eq!(receiving.finish().unwrap_err().to_string(), message);
+        assert_eq!(receiving.finish().unwrap_err().with_causes(), message);
         server.finish();
     }
 }
@@ -356,7 +356,7 @@ fn rw_175_a_history_file_of_another_name_is_refused() {
     let second = ReceiveOptions { timeline: TimelineId::new(2).unwrap(), ..options() };
     let receiving = Receiving::start(&server.conninfo(), second, archive(directory.path()));
     assert_eq!(
-        receiving.finish().unwrap_err().to_string(),
+        receiving.finish().unwrap_err().with_causes(),
         "server reported unexpected history file name for timeline 2: ../../etc/passwd"
     );
     server.finish();
@@ -376,7 +376,7 @@ fn bb_182_another_cluster_or_a_timeline_to_come_is_refused_before_any_wal() {
             peer.expect_end();
         });
         let receiving = Receiving::start(&server.conninfo(), options, archive(directory.path()));
-        assert_eq!(receiving.finish().unwrap_err().to_string(), message);
+        assert_eq!(receiving.finish().unwrap_err().with_causes(), message);
         server.finish();
     }
 }
@@ -391,7 +391,7 @@ fn rw_188_a_server_that_goes_before_the_stop_position_ends_it() {
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
     let error = receiving.finish().unwrap_err();
-    assert_eq!(error.to_string(), "replication stream was terminated before stop point");
+    assert_eq!(error.with_causes(), "replication stream was terminated before stop point");
     server.finish();
     assert_eq!(segment(directory.path(), "000000010000000000000003")[..100], [7; 100]);
 }
@@ -407,7 +407,7 @@ fn rw_191_what_came_before_the_connection_was_lost_is_kept() {
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
     let error = receiving.finish().unwrap_err();
-    assert!(error.to_string().starts_with("could not receive data from WAL stream: "), "{error}");
+    assert!(error.with_causes().starts_with("could not receive data from WAL stream: "), "{error}");
     assert!(error.is_retryable());
     server.finish();
     assert_eq!(
@@ -428,7 +428,7 @@ fn rw_150_a_segment_that_is_in_the_way_ends_it() {
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive);
     let error = receiving.finish().unwrap_err();
-    assert!(error.to_string().starts_with("could not create file \""), "{error}");
+    assert!(error.with_causes().starts_with("could not create file \""), "{error}");
     server.finish();
     assert_eq!(segment(directory.path(), "000000010000000000000003"), b"precious");
 }

@@ -3,7 +3,7 @@ use super::verify_in_flight::Difference;
 use crate::client::ClientError;
 use crate::connection::ConnectError;
 use crate::manifest::ManifestError;
-use crate::protocol::UnsupportedServer;
+use crate::protocol::{ResultSetError, UnsupportedServer};
 use crate::receive::ReceiveError;
 use crate::storage::StorageError;
 use crate::tar::TarError;
@@ -29,7 +29,7 @@ pub enum BackupError {
     #[error(transparent)]
     Tar(#[from] TarError),
     /// An archive is of a kind that cannot be read (BB-105).
-    #[error("cannot parse archive \"{0}\"\nOnly tar archives can be parsed.")]
+    #[error("cannot parse archive \"{0}\"")]
     UnknownArchive(String),
     /// A tablespace has a place that it cannot have.
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum BackupError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A file did not arrive as the manifest describes it.
-    #[error("backup verification failed: {0}")]
+    #[error("backup verification failed")]
     Verification(#[from] Difference),
     /// The manifest is one of another cluster.
     #[error("manifest system identifier is {manifest}, but the server has {server}")]
@@ -78,7 +78,7 @@ pub enum BackupError {
     #[error("server did not send the process id of the connection")]
     NoBackendPid,
     /// A thread could not be started.
-    #[error("could not start a thread: {0}")]
+    #[error("could not start a thread")]
     Thread(#[source] OsError),
     /// A thread ended without a word: the destination or an observer panicked.
     #[error("the thread of the backup ended unexpectedly")]
@@ -98,6 +98,17 @@ impl BackupError {
             Self::ReceiverDied(error) | Self::Receiver(error) => error.is_retryable(),
             Self::Verification(_) | Self::Manifest(_) | Self::Tar(_) => true,
             _ => false,
+        }
+    }
+
+    /// What else there is to say, for a line of its own.
+    pub fn detail(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownArchive(_) => Some("Only tar archives can be parsed."),
+            Self::Client(ClientError::Answer(ResultSetError::SegmentSize(_))) => {
+                Some("The WAL segment size must be a power of two between 1 MB and 1 GB.")
+            }
+            _ => None,
         }
     }
 

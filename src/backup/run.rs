@@ -228,7 +228,7 @@ impl Backup {
                     self.report(intake, transfer);
                 }
                 intake.begin_archive(name, tablespace_path)?;
-                transfer.begin_archive();
+                transfer.archives_begun += 1;
             }
             BackupEvent::Manifest => {
                 intake.begin_manifest()?;
@@ -350,10 +350,6 @@ impl Transfer {
             archives_done: 0,
             archives_total: tablespaces.len(),
         }
-    }
-
-    fn begin_archive(&mut self) {
-        self.archives_begun += 1;
     }
 
     /// The archive at hand is complete; says whether there is one.

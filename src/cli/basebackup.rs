@@ -10,7 +10,7 @@ use super::basebackup_arguments::{self, PasswordPrompt, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
 use super::getopt::Refusal;
 use super::messages::Messages;
-use super::signals::{EndingSignal, run_until_signal};
+use super::signals::{EndingSignal, report_file_size_limit, run_until_signal};
 use super::values::{Format, WalMethod};
 use super::{help, password_prompt};
 use crate::backup::{
@@ -27,6 +27,7 @@ pub(super) fn main(program: &str, arguments: Vec<OsString>, messages: &Messages)
         Some("--version" | "-V") => return messages.print(&help::version("pg_basebackup")),
         _ => {}
     }
+    report_file_size_limit();
     let plan = match basebackup_arguments::parse(arguments) {
         Ok(plan) => plan,
         Err(refusal) => return refuse(refusal, messages),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::messages::{Messages, print_raw};
 use crate::backup::{BackupError, CleanUp, DirectoryRole, Event, Observer, Progress};
+use crate::types::WithCauses;
 
 /// How much to print, and what the run is about.
 #[derive(Clone, Debug)]
@@ -67,26 +68,20 @@ impl Report {
             return;
         }
         if let BackupError::ReceiverDied(cause) | BackupError::Receiver(cause) = error {
-            self.error_chain(cause);
+            self.messages.error(&WithCauses(cause).to_string());
         }
         match error {
             BackupError::Receiver(_) => self.messages.error("child process exited with exit code 1"),
             // The signal says it.
             BackupError::Cancelled => {}
             BackupError::ReceiverDied(_) => self.messages.error(&error.to_string()),
-            error => self.error_chain(error),
+            error => self.messages.error(&WithCauses(error).to_string()),
+        }
+        if let Some(detail) = error.detail() {
+            self.messages.detail(detail);
         }
         if let Some(hint) = error.hint() {
             self.messages.hint(hint);
-        }
-    }
-
-    /// One message with its causes; what follows on the next line without a label is a detail.
-    fn error_chain(&self, error: &dyn std::error::Error) {
-        let (text, detail) = describe(error);
-        self.messages.error(&text);
-        if let Some(detail) = detail {
-            self.messages.detail(&detail);
         }
     }
 
@@ -123,23 +118,6 @@ impl Report {
 /// Whether the failure is only that nobody gave a password yet.
 pub(super) fn wants_password(error: &BackupError) -> bool {
     matches!(error, BackupError::Connect(error) if error.needs_password())
-}
-
-/// The message with the reason behind it, as the C programs join them, and the detail.
-fn describe(error: &dyn std::error::Error) -> (String, Option<String>) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(reason) = cause {
-        let reason_text = reason.to_string();
-        if !text.contains(&reason_text) {
-            text = format!("{text}: {reason_text}");
-        }
-        cause = reason.source();
-    }
-    match text.split_once("\nOnly tar ").map(|(first, rest)| (first.to_owned(), format!("Only tar {rest}"))) {
-        Some((first, detail)) => (first, Some(detail)),
-        None => (text, None),
-    }
 }
 
 impl Observer for Report {

@@ -2,16 +2,18 @@
 
 use std::io::{self, BufRead, Write};
 
+use super::signals::block_until_signal;
 use crate::types::Password;
 
 const PROMPT: &str = "Password: ";
 
 /// Asks at the controlling terminal without echo, or where there is none on standard error and standard input
-/// (CN-280, CN-281). Nothing typed, or the end of the input, is no password (CN-282).
+/// (CN-280, CN-281). Nothing typed, or the end of the input, is no password (CN-282). A signal ends the process.
 pub(super) fn ask() -> Option<Password> {
-    let typed = rpassword::prompt_password(PROMPT).or_else(|_| ask_on_standard_streams()).ok()?;
-    let password = Password::from(typed);
-    (!password.is_empty()).then_some(password)
+    let typed = block_until_signal(|| {
+        rpassword::prompt_password(PROMPT).or_else(|_| ask_on_standard_streams()).map(Password::from)
+    });
+    typed.flatten().ok().filter(|password| !password.is_empty())
 }
 
 fn ask_on_standard_streams() -> io::Result<String> {
@@ -20,6 +22,8 @@ fn ask_on_standard_streams() -> io::Result<String> {
     prompt.flush()?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
+    // What comes next begins on a line of its own, also where nothing was typed.
+    prompt.write_all(b"\n")?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     Ok(line)

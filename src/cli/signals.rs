@@ -1,9 +1,12 @@
 //! Signals that end the program.
 
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +30,13 @@ impl EndingSignal {
     }
 }
 
+/// Makes a file that grows beyond what the user allows an error of its write, and no end of the process that
+/// nobody hears of (`ulimit -f`).
+pub(super) fn report_file_size_limit() {
+    // Where this is refused, the signal ends the process as it always did.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
 /// Runs `work`. The first signal cancels it and waits for it to end in good order; a second one ends the
 /// process at once. Returns the signal, if one came.
 pub(super) async fn run_until_signal<T>(
@@ -47,6 +57,27 @@ pub(super) async fn run_until_signal<T>(
             (work.await, Some(second))
         }
     }
+}
+
+/// Runs `work`, which blocks and cannot be cancelled, on a thread of its own. A signal ends the process
+/// meanwhile: once [`run_until_signal`] has run, signals no longer do that by themselves.
+pub(super) fn block_until_signal<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (sender, mut outcome) = tokio::sync::oneshot::channel();
+    runtime.block_on(async {
+        // They are listened to before anybody is asked anything.
+        let mut signals = EndingSignals::listen();
+        std::thread::Builder::new().spawn(move || sender.send(work()))?;
+        tokio::select! {
+            outcome = &mut outcome => outcome.map_err(io::Error::other),
+            signal = signals.next() => {
+                signal.end_process();
+                outcome.await.map_err(io::Error::other)
+            }
+        }
+    })
 }
 
 /// Those of the signals that are listened to.

@@ -91,7 +91,7 @@ pub(super) fn max_rate(text: &str) -> Result<u32, InvalidValue> {
         _ => return invalid(format!("invalid --max-rate unit: \"{unit}\"")),
     };
     let rate = (rate * factor).trunc();
-    if rate > f64::from(i32::MAX) {
+    if rate > f64::from(u32::MAX) {
         return invalid(format!("transfer rate \"{text}\" exceeds integer range"));
     }
     if !(32.0..=1_048_576.0).contains(&rate) {

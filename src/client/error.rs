@@ -6,9 +6,9 @@ use crate::protocol::{ArchiveMessageError, ResultSetError, UnsupportedServer, Wa
 #[non_exhaustive]
 pub enum ClientError {
     /// A small command was refused or its connection failed.
-    #[error("could not send replication command \"{command}\": {source}")]
+    #[error("could not send replication command \"{command}\"")]
     Command {
-        /// The command's text, or only its name where that is what operators look for (BB-118, BB-185).
+        /// The command's text, or its name alone where the C programs name only that (BB-185).
         command: String,
         /// Why.
         source: ConnectionError,
@@ -23,25 +23,25 @@ pub enum ClientError {
     #[error("{0}")]
     IntegerDatetimes(&'static str),
     /// `BASE_BACKUP` was refused, or failed before its first result.
-    #[error("could not initiate base backup: {0}")]
+    #[error("could not initiate base backup")]
     InitiateBackup(#[source] ConnectionError),
     /// The list of tablespaces did not come.
-    #[error("could not get backup header: {0}")]
+    #[error("could not get backup header")]
     BackupHeader(#[source] ConnectionError),
     /// The archive stream was not announced.
-    #[error("could not get COPY data stream: {0}")]
+    #[error("could not get COPY data stream")]
     CopyStream(#[source] ConnectionError),
     /// The connection was lost inside the archive stream.
-    #[error("could not read COPY data: {0}")]
+    #[error("could not read COPY data")]
     CopyData(#[source] ConnectionError),
     /// The server ended the archive stream with an error.
-    #[error("backup failed: {0}")]
+    #[error("backup failed")]
     BackupFailed(#[source] ConnectionError),
     /// The server found corrupt pages while it sent the backup (BB-095).
     #[error("checksum error occurred")]
     ChecksumError,
     /// The command ended with an error after all data had come.
-    #[error("final receive failed: {0}")]
+    #[error("final receive failed")]
     FinalReceive(#[source] ConnectionError),
     /// The archive stream contradicts the protocol.
     #[error(transparent)]
@@ -56,22 +56,17 @@ pub enum ClientError {
     #[error(transparent)]
     WalMessage(#[from] WalMessageError),
     /// The connection was lost inside the WAL stream.
-    #[error("could not receive data from WAL stream: {0}")]
+    #[error("could not receive data from WAL stream")]
     WalStream(#[source] ConnectionError),
     /// A status could not be sent.
-    #[error("could not send feedback packet: {0}")]
+    #[error("could not send feedback packet")]
     Feedback(#[source] ConnectionError),
     /// The WAL stream ended with an error, or not as the protocol says.
-    #[error("unexpected termination of replication stream: {0}")]
+    #[error("unexpected termination of replication stream")]
     Termination(#[source] ConnectionError),
 }
 
 impl ClientError {
-    /// A command was refused whose arguments say nothing to the one who reads the message.
-    pub(super) fn named_command(name: &str, source: ConnectionError) -> Self {
-        Self::Command { command: name.to_owned(), source }
-    }
-
     /// The server's report, where one is the cause.
     pub fn server_message(&self) -> Option<&ServerMessage> {
         self.connection_error().and_then(ConnectionError::server_message)

@@ -26,7 +26,7 @@ pub struct PhysicalStream<'a> {
 
 impl<'a> StartReplication<'a> {
     pub(super) async fn begin(session: &'a mut Session, command: &str) -> Result<Self, ClientError> {
-        let refused = |source| ClientError::named_command("START_REPLICATION", source);
+        let refused = |source| ClientError::Command { command: "START_REPLICATION".to_owned(), source };
         session.start_command(command).await.map_err(refused)?;
         let mut result = None;
         loop {

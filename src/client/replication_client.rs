@@ -97,8 +97,9 @@ impl ReplicationClient {
         &mut self,
         timeline: TimelineId,
     ) -> Result<TimelineHistoryFile, ClientError> {
-        let refused = |source| ClientError::named_command("TIMELINE_HISTORY", source);
-        let result = self.session.query(&protocol::timeline_history(timeline)).await.map_err(refused)?;
+        let command = protocol::timeline_history(timeline);
+        let refused = |source| ClientError::Command { command: "TIMELINE_HISTORY".to_owned(), source };
+        let result = self.session.query(&command).await.map_err(refused)?;
         Ok(TimelineHistoryFile::from_result(&result, timeline)?)
     }
 

@@ -7,25 +7,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
-use super::error::ConnectionError;
 use super::frame::Deframer;
+use super::handshake::Handshake;
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::sqlstate;
-use super::session::{Session, receive_error, send_error};
+use super::session::Session;
 use super::socket::Socket;
-use super::startup::{SessionStart, Startup, StartupError, Step, startup_message};
+use super::startup::{Startup, StartupError};
 use crate::conninfo::{
-    ChannelBinding, Config, Endpoint, GssEncMode, Host, PasswordLookup, ProtocolVersion, SslCertMode,
-    SslMode, TargetSessionAttrs,
+    ChannelBinding, Config, Endpoint, GssEncMode, Host, LoadBalanceHosts, PasswordLookup, ProtocolVersion,
+    SslCertMode, SslMode, TargetSessionAttrs,
 };
 use crate::types::OsError;
-
-/// Room for a read during start-up, when messages are small.
-const READ_ROOM: usize = 8 << 10;
 
 /// Connects to the first host that answers.
 ///
@@ -99,6 +95,7 @@ fn refuse_unsupported(config: &Config) -> Result<(), AttemptError> {
         (config.require_peer.is_some(), "requirepeer"),
         (config.scram_client_key.is_some() || config.scram_server_key.is_some(), "scram_client_key"),
         (config.target_session_attrs != TargetSessionAttrs::Any, "target_session_attrs"),
+        (config.load_balance_hosts != LoadBalanceHosts::Disable, "load_balance_hosts"),
         (config.min_protocol_version != ProtocolVersion::V3_0, "min_protocol_version"),
     ] {
         refuse(demanded, &format!("{keyword} is not supported by this version of pgsiphon"))?;
@@ -186,7 +183,7 @@ async fn within<T>(
 async fn open_socket(config: &Config, target: &Target) -> Result<Socket, AttemptError> {
     const REMOTE: &str = "Is the server running on that host and accepting TCP/IP connections?";
     const LOCAL: &str = "Is the server running locally and accepting connections on that socket?";
-    let failed = |question| move |error| AttemptError::Connect { source: OsError(error), question };
+    let failed = |question| move |error| AttemptError::Connect { reason: OsError(error), question };
     match target {
         Target::Tcp { address, .. } => {
             refuse_plain(config.ssl_mode)?;
@@ -251,46 +248,17 @@ async fn start_session(
     }
     let mut deframer = Deframer::new();
     let startup = Startup::new(&config.user, password);
-    let started = run_startup(config, startup, &mut socket, &mut deframer, notices).await;
+    let handshake = Handshake::new(&mut socket, &mut deframer, startup, notices);
+    let started = handshake.run(&startup_parameters(config)).await;
     let start = started.map_err(|error| match error {
-        AttemptError::Startup { source, .. } => {
-            let refused = matches!(&source, StartupError::Server(message)
+        AttemptError::Startup { refusal, .. } => {
+            let refused = matches!(&refusal, StartupError::Server(message)
                 if message.sqlstate() == sqlstate::INVALID_PASSWORD);
-            AttemptError::Startup { source, password_file: file.filter(|_| refused) }
+            AttemptError::Startup { refusal, password_file: file.filter(|_| refused) }
         }
         other => other,
     })?;
     Ok(Session::new(socket, deframer, start, notices.clone()))
-}
-
-async fn run_startup(
-    config: &Config,
-    mut startup: Startup,
-    socket: &mut Socket,
-    deframer: &mut Deframer,
-    notices: &NoticeHandler,
-) -> Result<SessionStart, AttemptError> {
-    let refused = |source| AttemptError::Startup { source, password_file: None };
-    let mut outgoing = startup_message(&startup_parameters(config)).map_err(refused)?;
-    loop {
-        socket.write_all(&outgoing).await.map_err(|error| AttemptError::Lost(send_error(error)))?;
-        outgoing.clear();
-        let message = loop {
-            match deframer.next().map_err(|error| AttemptError::Lost(error.into()))? {
-                Some(message) => break message,
-                None => match socket.read_buf(deframer.buffer_with_room(READ_ROOM)).await {
-                    Ok(0) => return Err(AttemptError::Lost(ConnectionError::Closed)),
-                    Ok(_) => {}
-                    Err(error) => return Err(AttemptError::Lost(receive_error(error))),
-                },
-            }
-        };
-        match startup.handle(message).map_err(refused)? {
-            Step::Send(bytes) => outgoing = bytes,
-            Step::Notice(message) => notices(&Notice::Server(message)),
-            Step::Ready(start) => return Ok(start),
-        }
-    }
 }
 
 /// The parameters of the startup message, in libpq's order (CN-207, CN-208).

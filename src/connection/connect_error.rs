@@ -7,7 +7,7 @@ use super::error::ConnectionError;
 use super::server_message::{ServerMessage, sqlstate};
 use super::startup::StartupError;
 use crate::conninfo::HostError;
-use crate::types::OsError;
+use crate::types::{OsError, WithCauses};
 
 /// No session could be had: every attempt that was made, in order.
 #[derive(Debug)]
@@ -62,15 +62,15 @@ pub enum AttemptError {
     #[error("could not parse network address \"{0}\": Name or service not known")]
     Address(String),
     /// No socket could be connected.
-    #[error("{source}\n\t{question}")]
+    #[error("{reason}\n\t{question}")]
     Connect {
         /// The reason.
-        source: OsError,
+        reason: OsError,
         /// What to look at.
         question: &'static str,
     },
     /// A socket option was refused.
-    #[error("could not set {option}: {source}")]
+    #[error("could not set {option}")]
     SocketOption {
         /// The option.
         option: &'static str,
@@ -81,11 +81,11 @@ pub enum AttemptError {
     #[error("timeout expired")]
     Timeout,
     /// The server did not let us in, or does not speak the protocol.
-    #[error("{source}{}", password_file.as_ref().map(|file|
+    #[error("{refusal}{}", password_file.as_ref().map(|file|
         format!("\npassword retrieved from file \"{}\"", file.display())).unwrap_or_default())]
     Startup {
         /// The reason.
-        source: StartupError,
+        refusal: StartupError,
         /// The password file that a refused password came from.
         password_file: Option<PathBuf>,
     },
@@ -97,7 +97,7 @@ pub enum AttemptError {
 impl AttemptError {
     fn startup(&self) -> Option<&StartupError> {
         match self {
-            Self::Startup { source, .. } => Some(source),
+            Self::Startup { refusal, .. } => Some(refusal),
             _ => None,
         }
     }
@@ -172,13 +172,9 @@ impl ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.attempts.last().and_then(|attempt| attempt.cause.source())
-    }
-}
+impl std::error::Error for ConnectError {}
 
-/// One line, with its continuations, for each attempt (CN-300).
+/// One line, with its causes and continuations, for each attempt (CN-300).
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, attempt) in self.attempts.iter().enumerate() {
@@ -188,7 +184,7 @@ impl fmt::Display for ConnectError {
             if let Some(place) = &attempt.place {
                 write!(f, "{place} failed: ")?;
             }
-            write!(f, "{}", attempt.cause)?;
+            write!(f, "{}", WithCauses(&attempt.cause))?;
         }
         Ok(())
     }

@@ -19,10 +19,10 @@ pub enum ConnectionError {
     )]
     Closed,
     /// Reading from the socket failed.
-    #[error("could not receive data from server: {0}")]
+    #[error("could not receive data from server")]
     Receive(#[source] OsError),
     /// Writing to the socket failed.
-    #[error("could not send data to server: {0}")]
+    #[error("could not send data to server")]
     Send(#[source] OsError),
     /// The stream is no stream of messages any more.
     #[error(transparent)]

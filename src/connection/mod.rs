@@ -9,6 +9,7 @@ mod connect;
 mod connect_error;
 mod error;
 mod frame;
+mod handshake;
 mod notice;
 mod server_message;
 mod session;

@@ -12,7 +12,7 @@ use super::frame::{Deframer, Message, Phase};
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
 use super::socket::Socket;
-use super::startup::{SessionStart, parse_parameter};
+use super::startup::SessionStart;
 use crate::protocol::ResultSet;
 use crate::types::{OsError, ServerVersion};
 
@@ -101,9 +101,9 @@ impl Session {
         session
     }
 
-    /// A parameter that the server reported, in its latest value.
+    /// A parameter that clients act upon, in the latest value that the server reported.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.start.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.start.parameter(name)
     }
 
     /// The server's version.
@@ -314,9 +314,7 @@ impl Session {
                     (self.notices)(&Notice::Server(ServerMessage::parse_notice(body)));
                 }
                 Some(message @ Message { tag: b'S', .. }) => {
-                    let (name, value) = parse_parameter(&message).map_err(ConnectionError::Parameter)?;
-                    self.start.parameters.retain(|(key, _)| *key != name);
-                    self.start.parameters.push((name, value));
+                    self.start.report(&message).map_err(ConnectionError::Parameter)?;
                 }
                 message => return Ok(message),
             }

@@ -13,13 +13,34 @@ use super::frame::Message;
 use super::server_message::ServerMessage;
 use crate::types::Password;
 
-/// What a session reported while it started.
+/// The parameters that a client acts upon. A server may report others, as many as it likes.
+const KEPT_PARAMETERS: [&str; 4] =
+    ["server_version", "integer_datetimes", "in_hot_standby", "default_transaction_read_only"];
+
+/// What a session reported of itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SessionStart {
-    /// The server's parameters, in the order in which they came.
-    pub(super) parameters: Vec<(String, String)>,
+    /// Names and latest values of [`KEPT_PARAMETERS`].
+    parameters: Vec<(String, String)>,
     /// The process id of the backend, from `BackendKeyData`.
     pub(super) backend_pid: Option<u32>,
+}
+
+impl SessionStart {
+    /// The latest value of a parameter that is kept, if the server reported it.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Takes a `ParameterStatus` in, which may come at any time.
+    pub(super) fn report(&mut self, message: &Message) -> Result<(), StartupError> {
+        let (name, value) = parse_parameter(message)?;
+        if KEPT_PARAMETERS.contains(&name.as_str()) {
+            self.parameters.retain(|(key, _)| *key != name);
+            self.parameters.push((name, value));
+        }
+        Ok(())
+    }
 }
 
 /// Why a session did not start.
@@ -44,6 +65,12 @@ pub enum StartupError {
     /// None of the mechanisms that the server offers is known.
     #[error("none of the server's SASL authentication mechanisms are supported")]
     NoMechanism,
+    /// The server offers what only makes sense over TLS, over a connection without.
+    #[error("server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection")]
+    ChannelBindingWithoutTls,
+    /// The server talks and talks.
+    #[error("the server does not become ready: more than {0} bytes during start-up")]
+    Endless(usize),
     /// A message out of turn or out of form.
     #[error("{0}")]
     Protocol(String),
@@ -54,6 +81,8 @@ pub enum StartupError {
 pub(super) enum Step {
     /// Send these bytes, if any, and wait for the next message.
     Send(BytesMut),
+    /// Go on with [`Startup::work`], with a pause for others.
+    Work,
     /// A notice to pass on.
     Notice(ServerMessage),
     /// The session is ready.
@@ -73,6 +102,8 @@ enum State {
     Authenticating,
     /// Waiting for the server's first SCRAM message.
     ScramFirst(Scram),
+    /// At work for the answer to it; no message is awaited.
+    ScramWork(Scram),
     /// Waiting for the server's last SCRAM message.
     ScramFinal(Scram),
     /// Waiting for `AuthenticationOk`; the client has done its part.
@@ -108,10 +139,9 @@ impl Startup {
         match message.tag {
             b'E' => Err(StartupError::Server(ServerMessage::parse_error(message.body))),
             b'N' => Ok(Step::Notice(ServerMessage::parse_notice(message.body))),
-            b'R' if !authenticated => self.authenticate(message).map(Step::Send),
+            b'R' if !authenticated => self.authenticate(message),
             b'S' if authenticated => {
-                let parameter = parse_parameter(&message)?;
-                self.session.parameters.push(parameter);
+                self.session.report(&message)?;
                 Ok(Step::Send(BytesMut::new()))
             }
             b'K' if authenticated => {
@@ -119,15 +149,46 @@ impl Startup {
                 Ok(Step::Send(BytesMut::new()))
             }
             b'Z' if authenticated => Ok(Step::Ready(std::mem::take(&mut self.session))),
-            tag if authenticated => Err(unexpected(tag)),
-            tag => Err(StartupError::Protocol(format!(
-                "expected authentication request from server, but received {}",
-                tag.escape_ascii()
-            ))),
+            tag => Err(self.out_of_turn(tag)),
         }
     }
 
-    fn authenticate(&mut self, Message { mut body, .. }: Message) -> Result<BytesMut, StartupError> {
+    /// Whether a message of that type may come now, whatever its length. One that may not is likely none at
+    /// all, but a word of another protocol (CN-220).
+    pub(super) fn expects(&self, tag: u8) -> bool {
+        match self.state {
+            State::Authenticated => matches!(tag, b'E' | b'N' | b'S' | b'K' | b'Z'),
+            _ => matches!(tag, b'E' | b'N' | b'R'),
+        }
+    }
+
+    /// What is wrong with a message of a type that may not come now.
+    pub(super) fn out_of_turn(&self, tag: u8) -> StartupError {
+        let tag = tag.escape_ascii();
+        StartupError::Protocol(match self.state {
+            State::Authenticated => format!("unexpected message \"{tag}\" during start-up"),
+            _ => format!("expected authentication request from server, but received {tag}"),
+        })
+    }
+
+    /// Does a part of the work that SCRAM demands: after [`Step::Work`].
+    pub(super) fn work(&mut self) -> Result<Step, StartupError> {
+        let mut out = BytesMut::new();
+        match std::mem::replace(&mut self.state, State::Answered) {
+            State::ScramWork(mut scram) => {
+                let Some(answer) = scram.client_final() else {
+                    self.state = State::ScramWork(scram);
+                    return Ok(Step::Work);
+                };
+                frontend::sasl_response(answer.as_bytes(), &mut out).map_err(unsendable)?;
+                self.state = State::ScramFinal(scram);
+            }
+            other => self.state = other,
+        }
+        Ok(Step::Send(out))
+    }
+
+    fn authenticate(&mut self, Message { mut body, .. }: Message) -> Result<Step, StartupError> {
         let code = body.try_get_u32().map_err(|_| malformed())?;
         let state = std::mem::replace(&mut self.state, State::Answered);
         let mut out = BytesMut::new();
@@ -143,9 +204,7 @@ impl Startup {
                 frontend::password_message(answer.as_bytes(), &mut out).map_err(unsendable)?;
             }
             (10, State::Authenticating) => {
-                if !body.split(|&byte| byte == 0).any(|name| name == Scram::MECHANISM.as_bytes()) {
-                    return Err(StartupError::NoMechanism);
-                }
+                choose_mechanism(&body)?;
                 self.password()?;
                 let scram = Scram::new()?;
                 let first = scram.client_first();
@@ -154,9 +213,9 @@ impl Startup {
                 self.state = State::ScramFirst(scram);
             }
             (11, State::ScramFirst(mut scram)) => {
-                let answer = scram.client_final(&body, self.password()?)?;
-                frontend::sasl_response(answer.as_bytes(), &mut out).map_err(unsendable)?;
-                self.state = State::ScramFinal(scram);
+                scram.challenge(&body, self.password()?)?;
+                self.state = State::ScramWork(scram);
+                return Ok(Step::Work);
             }
             (12, State::ScramFinal(scram)) => scram.verify(&body)?,
             (code, State::Authenticating) => return Err(unsupported(code)),
@@ -164,7 +223,7 @@ impl Startup {
                 return Err(StartupError::Protocol(format!("authentication request {code} out of turn")));
             }
         }
-        Ok(out)
+        Ok(Step::Send(out))
     }
 
     fn password(&self) -> Result<&Password, StartupError> {
@@ -172,9 +231,19 @@ impl Startup {
     }
 }
 
+/// Channel binding needs TLS: whoever offers it without has taken TLS away from somebody (CN-245).
+fn choose_mechanism(offered: &[u8]) -> Result<(), StartupError> {
+    let is_offered = |name: &str| offered.split(|&byte| byte == 0).any(|offer| offer == name.as_bytes());
+    if is_offered(Scram::MECHANISM_WITH_CHANNEL_BINDING) {
+        return Err(StartupError::ChannelBindingWithoutTls);
+    }
+    if is_offered(Scram::MECHANISM) { Ok(()) } else { Err(StartupError::NoMechanism) }
+}
+
 fn unsupported(code: u32) -> StartupError {
     StartupError::Unsupported(match code {
-        1 | 2 => "Kerberos 4/5 authentication not supported".to_owned(),
+        1 => "Kerberos 4 authentication not supported".to_owned(),
+        2 => "Kerberos 5 authentication not supported".to_owned(),
         4 => "Crypt authentication not supported".to_owned(),
         7 | 8 => "GSSAPI authentication not supported".to_owned(),
         9 => "SSPI authentication not supported".to_owned(),
@@ -186,12 +255,8 @@ fn malformed() -> StartupError {
     StartupError::Protocol("malformed message during start-up".to_owned())
 }
 
-fn unexpected(tag: u8) -> StartupError {
-    StartupError::Protocol(format!("unexpected message \"{}\" during start-up", tag.escape_ascii()))
-}
-
 /// A `ParameterStatus`: name, NUL, value, NUL.
-pub(super) fn parse_parameter(message: &Message) -> Result<(String, String), StartupError> {
+fn parse_parameter(message: &Message) -> Result<(String, String), StartupError> {
     let mut texts = message.body.split(|&byte| byte == 0);
     let mut text = || texts.next().map(|text| String::from_utf8_lossy(text).into_owned());
     match (text(), text()) {
@@ -239,7 +304,19 @@ mod tests {
         startup.handle(message(b'K', b"\0\0\0\x07\x01\x02\x03\x04")).unwrap();
         let Step::Ready(session) = startup.handle(message(b'Z', b"I")).unwrap() else { panic!() };
         assert_eq!(session.backend_pid, Some(7));
-        assert_eq!(session.parameters, [("server_version".to_owned(), "18.6".to_owned())]);
+        assert_eq!(session.parameter("server_version"), Some("18.6"));
+        assert_eq!(session.parameter("integer_datetimes"), None);
+    }
+
+    #[test]
+    fn cn_307_the_latest_value_counts_and_only_what_is_known_is_kept() {
+        let mut session = SessionStart::default();
+        for body in [&b"in_hot_standby\0on\0"[..], b"in_hot_standby\0off\0", b"anything\0else\0"] {
+            session.report(&message(b'S', body)).unwrap();
+        }
+        assert_eq!(session.parameter("in_hot_standby"), Some("off"));
+        assert_eq!(session.parameters.len(), 1);
+        assert!(session.report(&message(b'S', b"no value")).is_err());
     }
 
     #[test]
@@ -274,9 +351,22 @@ mod tests {
     }
 
     #[test]
+    fn cn_230_the_work_for_scram_is_done_in_parts() {
+        let mut startup = Startup::new("u", Some("p".into()));
+        let first = sent(startup.handle(message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0")).unwrap());
+        let nonce = first[..].split(|&byte| byte == b'=').next_back().unwrap();
+        let challenge = [&b"\0\0\0\x0br="[..], nonce, b"more,s=AAAA,i=8192"].concat();
+        let challenge = Message { tag: b'R', body: challenge.into() };
+        assert!(matches!(startup.handle(challenge).unwrap(), Step::Work));
+        assert!(matches!(startup.work().unwrap(), Step::Work));
+        assert_eq!(sent(startup.work().unwrap())[0], b'p');
+    }
+
+    #[test]
     fn cn_221_unknown_requests_are_refused_by_name() {
         for (body, text) in [
-            (&b"\0\0\0\x02"[..], "Kerberos 4/5 authentication not supported"),
+            (&b"\0\0\0\x01"[..], "Kerberos 4 authentication not supported"),
+            (b"\0\0\0\x02", "Kerberos 5 authentication not supported"),
             (b"\0\0\0\x07", "GSSAPI authentication not supported"),
             (b"\0\0\0\x63", "authentication method 99 not supported"),
             (b"\0\0\0\x0aOTHER\0\0", "none of the server's SASL authentication mechanisms are supported"),
@@ -284,6 +374,29 @@ mod tests {
             let error = Startup::new("u", Some("p".into())).handle(message(b'R', body)).unwrap_err();
             assert_eq!(error.to_string(), text);
         }
+    }
+
+    #[test]
+    fn cn_245_channel_binding_is_not_offered_without_tls() {
+        let offer = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+        let error = Startup::new("u", Some("p".into())).handle(offer).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection"
+        );
+    }
+
+    #[test]
+    fn cn_220_a_word_of_another_protocol_is_out_of_turn() {
+        let mut startup = Startup::new("u", None);
+        assert!(!startup.expects(b'H') && !startup.expects(b'S') && startup.expects(b'R'));
+        assert_eq!(
+            startup.out_of_turn(b'H').to_string(),
+            "expected authentication request from server, but received H"
+        );
+        startup.handle(message(b'R', b"\0\0\0\0")).unwrap();
+        assert!(!startup.expects(b'H') && startup.expects(b'S') && !startup.expects(b'R'));
+        assert_eq!(startup.out_of_turn(b'H').to_string(), "unexpected message \"H\" during start-up");
     }
 
     #[test]

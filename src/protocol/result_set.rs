@@ -54,10 +54,7 @@ pub enum ResultSetError {
     #[error("WAL segment size could not be parsed")]
     SegmentSizeText,
     /// `wal_segment_size` is no size that a cluster can have.
-    #[error(
-        "remote server reported invalid WAL segment size ({0} bytes)\n\
-         The WAL segment size must be a power of two between 1 MB and 1 GB."
-    )]
+    #[error("remote server reported invalid WAL segment size ({0} bytes)")]
     SegmentSize(u64),
     /// `data_directory_mode` is no octal number.
     #[error("group access flag could not be parsed: {0}")]

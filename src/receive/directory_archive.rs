@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use super::archive::{OpenSegment, WalArchive};
 use crate::protocol::TimelineHistoryFile;
-use crate::storage::{
-    Access, Directory, Durable, OutputFile, StorageError, SyncPolicy, replace_durably, sync_directory,
-};
+use crate::storage::{Access, Directory, Durable, OutputFile, StorageError, SyncPolicy, replace_durably};
 use crate::types::{Lsn, SegmentSize, TimelineId, WalFileName};
 
 /// The `pg_wal` directory of a data directory that is being made (BB-197).
@@ -69,8 +67,8 @@ impl WalArchive for DirectoryArchive {
     }
 
     fn finish(&mut self) -> Result<(), StorageError> {
-        sync_directory(&self.archive_status, self.policy)?;
-        sync_directory(&self.pg_wal, self.policy)
+        self.archive_status.sync(self.policy)?;
+        self.pg_wal.sync(self.policy)
     }
 }
 

@@ -12,19 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::archive::WalArchive;
 use super::batch::Batch;
+use super::disk_progress::DiskProgress;
 use super::segment_writer::{Command, Order, Writer};
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Durable, StorageError};
 use crate::types::{Lsn, OsError, TimelineId};
-
-/// How far the disk has come. Invariant while one timeline streams: `flushed <= written`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskProgress {
-    /// The end of what the kernel has taken.
-    pub written: Lsn,
-    /// The end of what is durable.
-    pub flushed: Durable<Lsn>,
-}
 
 /// Why nothing more is written.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::disk_thread::DiskProgress;
+use super::disk_progress::DiskProgress;
 use crate::protocol::StandbyStatus;
 use crate::storage::Durable;
 use crate::types::Lsn;

@@ -17,6 +17,7 @@
 mod archive;
 mod batch;
 mod directory_archive;
+mod disk_progress;
 mod disk_thread;
 mod error;
 mod feedback;
@@ -27,7 +28,8 @@ mod tar_archive;
 
 pub use archive::{OpenSegment, WalArchive};
 pub use directory_archive::DirectoryArchive;
-pub use disk_thread::{DiskError, DiskProgress};
+pub use disk_progress::DiskProgress;
+pub use disk_thread::DiskError;
 pub use error::ReceiveError;
 pub use feedback::{Feedback, FlushReport};
 pub use options::{ReceiveOptions, ReceiveReport};

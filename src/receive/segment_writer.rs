@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::archive::WalArchive;
 use super::batch::{Batch, Piece};
-use super::disk_thread::DiskProgress;
+use super::disk_progress::DiskProgress;
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Durable, StorageError};
 use crate::types::{Lsn, TimelineId};

@@ -4,14 +4,20 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::durable::{OutputFile, SyncPolicy};
+use rustix::process::{Resource, getrlimit};
+
+use super::durable::OutputFile;
 use super::error::StorageError;
+use super::sync_policy::SyncPolicy;
 
 /// Each waits for the disk most of the time; more of them gain nothing on one disk.
 const THREADS: usize = 4;
 
-/// Complete files that wait in line keep a descriptor each, and many systems allow 1024 of them.
-const WAITING: usize = 192;
+/// Complete files that wait in line keep a descriptor each, and perhaps one of their directory.
+const MOST_WAITING: usize = 192;
+
+/// The part of the descriptors that the process may have which may wait in line: 1 in so many.
+const SHARE_OF_DESCRIPTORS: u64 = 8;
 
 /// Takes files that are complete and syncs them on threads of its own, so that little is left to wait for at
 /// the end. The first failure is final and is reported by the next call.
@@ -29,7 +35,7 @@ impl BackgroundSync {
         if policy == SyncPolicy::Never {
             return Ok(Self { queue: None, threads: Vec::new(), failure });
         }
-        let (queue, files) = sync_channel(WAITING);
+        let (queue, files) = sync_channel(most_waiting());
         let files = Arc::new(Mutex::new(files));
         let threads = (0..THREADS)
             .map(|_| {
@@ -70,6 +76,12 @@ impl BackgroundSync {
             let _ = thread.join();
         }
     }
+}
+
+/// How many files may wait in line; a user can have allowed the process very few descriptors.
+fn most_waiting() -> usize {
+    let share = getrlimit(Resource::Nofile).current.map(|descriptors| descriptors / SHARE_OF_DESCRIPTORS);
+    share.and_then(|share| usize::try_from(share).ok()).map_or(MOST_WAITING, |share| share.min(MOST_WAITING))
 }
 
 /// One thread: takes file after file until the queue is closed and empty.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::{Access, Directory};
-use super::durable::{SyncPolicy, sync_directory};
 use super::error::StorageError;
+use super::sync_policy::SyncPolicy;
 
 /// A directory that belongs to this run: it was made by it, or was empty when the run began.
 #[derive(Debug)]
@@ -83,13 +83,13 @@ impl ClaimedDirectory {
 
     /// Syncs the directory itself and the entries that lead to it.
     pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
-        sync_directory(&self.directory, policy)?;
+        self.directory.sync(policy)?;
         if policy == SyncPolicy::Never {
             return Ok(());
         }
         for parent in &self.changed_parents {
             let parent = Directory::open(parent)?;
-            sync_directory(&parent, policy)?;
+            parent.sync(policy)?;
         }
         Ok(())
     }

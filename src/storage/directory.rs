@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::durable::{SyncPolicy, sync_directory};
 use super::error::StorageError;
+use super::sync_policy::SyncPolicy;
 use crate::types::OsError;
 
 /// Who may read what is created (BB-256).
@@ -85,8 +85,8 @@ impl Directory {
                 path: directory.path.clone(),
                 source: os_error(errno),
             })?;
-            sync_directory(&directory, policy)?;
-            sync_directory(self, policy)?;
+            directory.sync(policy)?;
+            self.sync(policy)?;
         }
         Ok(directory)
     }
@@ -157,6 +157,18 @@ impl Directory {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(StorageError::Stat { path: self.path.join(name), source: os_error(errno) }),
+        }
+    }
+
+    /// Makes the names in the directory durable, unless nothing is to be synced.
+    pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
+        if policy == SyncPolicy::Never {
+            return Ok(());
+        }
+        match retry_on_intr(|| rustix::fs::fsync(&self.handle)) {
+            // File systems that cannot sync a directory say so in one of these ways.
+            Ok(()) | Err(Errno::BADF | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(StorageError::Sync { path: self.path.clone(), source: os_error(errno) }),
         }
     }
 

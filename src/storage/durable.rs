@@ -16,18 +16,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::directory::{Access, Directory, os_error};
 use super::error::StorageError;
+use super::sync_policy::SyncPolicy;
 use crate::types::Lsn;
-
-/// Whether the user wants files to survive a power failure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Everything is synced before it counts as durable.
-    #[default]
-    Durable,
-    /// Nothing is synced, and what was written counts as durable: the user took the promise back
-    /// (`--no-sync`).
-    Never,
-}
 
 /// Something that a power failure cannot take away, as far as the [`SyncPolicy`] promises.
 ///
@@ -186,7 +176,7 @@ impl OutputFile {
         if policy == SyncPolicy::Durable {
             retry_on_intr(|| rustix::fs::fdatasync(&self.handle)).map_err(|errno| self.sync_failed(errno))?;
             if !self.entry_synced {
-                sync_directory(&self.directory, policy).inspect_err(|_| self.failed = true)?;
+                self.directory.sync(policy).inspect_err(|_| self.failed = true)?;
                 self.entry_synced = true;
             }
         }
@@ -245,7 +235,7 @@ pub fn replace_durably(
         let _ = rustix::fs::unlinkat(directory, &temporary, AtFlags::empty());
     }
     replaced?;
-    sync_directory(directory, policy)
+    directory.sync(policy)
 }
 
 fn write_durably(
@@ -268,7 +258,7 @@ pub fn publish_durably(
     policy: SyncPolicy,
 ) -> Result<(), StorageError> {
     rename(directory, from, to)?;
-    sync_directory(directory, policy)
+    directory.sync(policy)
 }
 
 fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageError> {
@@ -277,18 +267,6 @@ fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageErro
         to: directory.path().join(to),
         source: os_error(errno),
     })
-}
-
-/// Makes the names in the directory durable, unless nothing is to be synced.
-pub fn sync_directory(directory: &Directory, policy: SyncPolicy) -> Result<(), StorageError> {
-    if policy == SyncPolicy::Never {
-        return Ok(());
-    }
-    match retry_on_intr(|| rustix::fs::fsync(directory)) {
-        // File systems that cannot sync a directory say so in one of these ways.
-        Ok(()) | Err(Errno::BADF | Errno::INVAL) => Ok(()),
-        Err(errno) => Err(StorageError::Sync { path: directory.path().to_owned(), source: os_error(errno) }),
-    }
 }
 
 #[cfg(test)]

@@ -94,8 +94,8 @@ pub enum StorageError {
     #[error("this destination takes no write-ahead log")]
     NoPlaceForWal,
     /// A destination or archive of another program failed, for a reason of its own.
-    #[error("{0}")]
-    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// The methods of a destination were called in another order than they promise.
     #[error("the parts of a backup came out of order")]
     OutOfOrder,

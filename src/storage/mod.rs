@@ -9,11 +9,13 @@ mod claimed_directory;
 mod directory;
 mod durable;
 mod error;
+mod sync_policy;
 mod tree;
 
 pub use background_sync::BackgroundSync;
 pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
-pub use durable::{Durable, OutputFile, SyncPolicy, publish_durably, replace_durably, sync_directory};
+pub use durable::{Durable, OutputFile, publish_durably, replace_durably};
 pub use error::StorageError;
+pub use sync_policy::SyncPolicy;
 pub use tree::Tree;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::durable::{OutputFile, SyncPolicy, sync_directory};
+use super::durable::OutputFile;
 use super::error::StorageError;
+use super::sync_policy::SyncPolicy;
 
 /// Creates things by relative path below a root, through directory handles: no symbolic link below the root
 /// is followed, so that nothing a server sends can lead elsewhere.
@@ -81,12 +82,12 @@ impl Tree {
         }
         for member in std::mem::take(&mut self.directories).iter().rev() {
             let directory = self.open(member)?;
-            sync_directory(&directory, policy)?;
+            directory.sync(policy)?;
         }
         if let Some((_, directory)) = &self.elsewhere {
-            sync_directory(directory, policy)?;
+            directory.sync(policy)?;
         }
-        sync_directory(&self.root, policy)
+        self.root.sync(policy)
     }
 
     fn parent<'m>(&mut self, member: &'m Path) -> Result<(Arc<Directory>, &'m OsStr), StorageError> {

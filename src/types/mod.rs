@@ -10,6 +10,7 @@ mod segment;
 mod server_version;
 mod system_id;
 mod timeline_id;
+mod with_causes;
 
 pub use lsn::{Lsn, ParseLsnError};
 pub use os_error::OsError;
@@ -18,3 +19,4 @@ pub use segment::{InvalidSegmentSize, ParseWalFileNameError, SegmentNumber, Segm
 pub use server_version::ServerVersion;
 pub use system_id::{ParseSystemIdError, SystemId};
 pub use timeline_id::{InvalidTimelineId, TimelineId};
+pub use with_causes::WithCauses;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -93,11 +92,11 @@ pub fn unpack(archives: &Path, data_directory: &Path) {
 pub fn redirect_tablespace_map(data_directory: &Path) {
     let path = data_directory.join("tablespace_map");
     let map = fs::read_to_string(&path).unwrap();
-    let mut redirected = String::new();
-    for line in map.lines() {
-        let (oid, _) = line.split_once(' ').unwrap();
-        writeln!(redirected, "{oid} {}", tablespace_location(data_directory, oid).display()).unwrap();
-    }
+    let oids = map.lines().map(|line| line.split_once(' ').unwrap().0);
+    let redirected: String = oids
+        .map(|oid| format!("{oid} {}\n", tablespace_location(data_directory, oid).display()))
+        .collect::<Vec<_>>()
+        .concat();
     fs::write(path, redirected).unwrap();
 }
 

@@ -1,8 +1,9 @@
 //! Real PostgreSQL servers for tests, and the programs that run against them.
 //!
 //! In come a major version and settings; out comes a running [`Cluster`] with a port and directories of
-//! its own. It is gone when it is dropped, and also when the process that owns it is killed. Nothing here
-//! imitates PostgreSQL. `scripts/install-postgres` installs the servers.
+//! its own. It is gone when it is dropped, and also when the process that owns it is killed.
+//! `scripts/install-postgres` installs the servers. Only [`ScriptedServer`] and [`byte_script`] imitate
+//! PostgreSQL, to say what a real server never would.
 //!
 //! ```ignore
 //! let primary = Cluster::builder(15).setting("max_wal_senders", "3").start();
@@ -15,7 +16,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+mod attempt;
 pub mod base_backup;
+pub mod byte_script;
 mod cluster;
 mod cluster_directory;
 mod installation;
@@ -25,16 +28,26 @@ mod postmaster;
 mod program;
 mod run;
 mod scripted_server;
+mod slow_backup;
+mod terminal;
 pub mod tree;
 mod wait;
+mod with_causes;
 pub mod witness;
 
 pub use account::ServerAccount;
+pub use attempt::{Attempt, Attempted};
 pub use cluster::{Cluster, ClusterBuilder, StopMode};
 pub use installation::{Installation, VERSIONS, client_program};
 pub use pgbench::Load;
+pub use port::ReservedPort;
 pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
 pub use run::{Outcome, Run, Running};
 pub use scripted_server::{Peer, ScriptedServer, Status};
+pub use slow_backup::{
+    backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
+};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for, wait_for_some};
+pub use with_causes::ErrorText;

@@ -214,8 +214,10 @@ impl Destination for DirectoryDestination {
             }
             _ => Writing::Nothing,
         };
+        if matches!(writing, Writing::Member(_)) {
+            claimed.last_file = Some(member);
+        }
         claimed.writing = writing;
-        claimed.last_file = Some(member);
         Ok(())
     }
 

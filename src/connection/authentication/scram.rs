@@ -3,15 +3,20 @@
 //! It is written here because a server may be set to any iteration count, and the implementation in
 //! `postgres-protocol` refuses more than 100,000.
 
+use std::num::NonZeroU32;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use super::saslprep::prepare;
 use crate::types::Password;
 
 /// Beyond this a login would take minutes: a server that asks for more wants to keep us busy (CW-04).
 const MOST_ITERATIONS: u32 = 10_000_000;
+/// The work done at a time, some milliseconds: what servers ask for unless they are told otherwise.
+const ITERATIONS_AT_A_TIME: u32 = 4_096;
 const NONCE_BYTES: usize = 18;
 /// `n`: the client does not support channel binding.
 const GS2_HEADER: &str = "n,,";
@@ -40,17 +45,32 @@ pub enum ScramError {
     Nonce,
 }
 
-/// The state of one exchange: first `client_first`, then `client_final`, then `verify`.
+/// The state of one exchange: first `client_first`, then `challenge`, then `client_final` until it gives a
+/// message, then `verify`.
 pub(in crate::connection) struct Scram {
     client_first_bare: String,
     nonce: String,
+    /// The work under way; set by `challenge`.
+    work: Option<Work>,
     /// What the server's last message must prove; set by `client_final`.
     server_signature: Option<Hmac<Sha256>>,
+}
+
+/// What the server's first message asks for.
+struct Work {
+    /// That message, as it came.
+    server_first: String,
+    /// Both nonces.
+    nonce: String,
+    salted_password: SaltedPassword,
 }
 
 impl Scram {
     /// The name of the mechanism.
     pub(in crate::connection) const MECHANISM: &'static str = "SCRAM-SHA-256";
+
+    /// The name of the mechanism that binds the exchange to the TLS connection.
+    pub(in crate::connection) const MECHANISM_WITH_CHANNEL_BINDING: &'static str = "SCRAM-SHA-256-PLUS";
 
     /// Starts an exchange with a fresh nonce.
     pub(in crate::connection) fn new() -> Result<Self, ScramError> {
@@ -61,7 +81,7 @@ impl Scram {
 
     fn with_nonce(nonce: String) -> Self {
         // The server takes the user name from the startup message.
-        Self { client_first_bare: format!("n=,r={nonce}"), nonce, server_signature: None }
+        Self { client_first_bare: format!("n=,r={nonce}"), nonce, work: None, server_signature: None }
     }
 
     /// The first message.
@@ -69,28 +89,39 @@ impl Scram {
         format!("{GS2_HEADER}{}", self.client_first_bare)
     }
 
-    /// Answers the server's first message with the proof.
-    pub(in crate::connection) fn client_final(
+    /// Takes the server's first message.
+    pub(in crate::connection) fn challenge(
         &mut self,
         server_first: &[u8],
         password: &Password,
-    ) -> Result<String, ScramError> {
+    ) -> Result<(), ScramError> {
         let challenge = Challenge::parse(server_first)?;
         if !challenge.nonce.starts_with(&self.nonce) || challenge.nonce.len() == self.nonce.len() {
             return Err(ScramError::NonceMismatch);
         }
-        let salted_password = salt_password(password, &challenge.salt, challenge.iterations);
+        self.work = Some(Work {
+            server_first: challenge.text.to_owned(),
+            nonce: challenge.nonce.to_owned(),
+            salted_password: SaltedPassword::begin(password, &challenge.salt, challenge.iterations),
+        });
+        Ok(())
+    }
+
+    /// Does a part of the work that the server asked for. Gives the answer with the proof once it is done.
+    pub(in crate::connection) fn client_final(&mut self) -> Option<String> {
+        let work = self.work.as_mut()?;
+        let salted_password = work.salted_password.advance()?;
         let client_key = hmac(&salted_password, b"Client Key");
         let stored_key = Sha256::digest(client_key);
 
-        let without_proof = format!("c={},r={}", BASE64.encode(GS2_HEADER), challenge.nonce);
-        let auth_message = format!("{},{},{without_proof}", self.client_first_bare, challenge.text);
+        let without_proof = format!("c={},r={}", BASE64.encode(GS2_HEADER), work.nonce);
+        let auth_message = format!("{},{},{without_proof}", self.client_first_bare, work.server_first);
         let client_signature = hmac(&stored_key, auth_message.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(client_signature).map(|(a, b)| a ^ b).collect();
 
         let server_key = hmac(&salted_password, b"Server Key");
         self.server_signature = Some(keyed(&server_key).chain_update(auth_message));
-        Ok(format!("{without_proof},p={}", BASE64.encode(proof)))
+        Some(format!("{without_proof},p={}", BASE64.encode(proof)))
     }
 
     /// Checks the server's last message: only one who knows the password can have made it.
@@ -100,9 +131,11 @@ impl Scram {
             return Err(ScramError::Server(error.to_owned()));
         }
         let mut attributes = Attributes(text);
-        let signature = BASE64
+        let signature: [u8; 32] = BASE64
             .decode(attributes.next('v', "attribute \"v\" expected")?)
-            .map_err(|_| ScramError::Malformed("invalid server signature"))?;
+            .ok()
+            .and_then(|signature| signature.try_into().ok())
+            .ok_or(ScramError::Malformed("invalid server signature"))?;
         let expected =
             self.server_signature.ok_or(ScramError::Malformed("server-final-message out of turn"))?;
         expected.verify_slice(&signature).map_err(|_| ScramError::ServerSignature)
@@ -114,7 +147,7 @@ struct Challenge<'a> {
     text: &'a str,
     nonce: &'a str,
     salt: Vec<u8>,
-    iterations: u32,
+    iterations: NonZeroU32,
 }
 
 impl<'a> Challenge<'a> {
@@ -125,14 +158,12 @@ impl<'a> Challenge<'a> {
         let salt = BASE64
             .decode(attributes.next('s', "attribute \"s\" expected")?)
             .map_err(|_| ScramError::Malformed("invalid salt"))?;
-        let iterations = attributes
+        let iterations: NonZeroU32 = attributes
             .next('i', "attribute \"i\" expected")?
             .parse()
-            .ok()
-            .filter(|&count| count > 0)
-            .ok_or(ScramError::Malformed("invalid iteration count"))?;
-        if iterations > MOST_ITERATIONS {
-            return Err(ScramError::TooManyIterations(iterations));
+            .map_err(|_| ScramError::Malformed("invalid iteration count"))?;
+        if iterations.get() > MOST_ITERATIONS {
+            return Err(ScramError::TooManyIterations(iterations.get()));
         }
         if !attributes.0.is_empty() {
             return Err(ScramError::Malformed("garbage at end of server-first-message"));
@@ -156,29 +187,33 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// PBKDF2 with one block of output.
-fn salt_password(password: &Password, salt: &[u8], iterations: u32) -> [u8; 32] {
-    let mac = keyed(&prepare(password));
-    let mut block: [u8; 32] =
-        mac.clone().chain_update(salt).chain_update(1u32.to_be_bytes()).finalize().into_bytes().into();
-    let mut result = block;
-    for _ in 1..iterations {
-        block = mac.clone().chain_update(block).finalize().into_bytes().into();
-        for (sum, byte) in result.iter_mut().zip(block) {
-            *sum ^= byte;
-        }
-    }
-    result
+/// PBKDF2 with one block of output, under way.
+struct SaltedPassword {
+    mac: Hmac<Sha256>,
+    block: [u8; 32],
+    sum: [u8; 32],
+    iterations_left: u32,
 }
 
-/// Prepares a password by RFC 4013; where that does not apply the bytes are used as they are, as the server did when it stored
-/// the secret (CN-239 … CN-243).
-fn prepare(password: &Password) -> Vec<u8> {
-    let bytes = password.expose();
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.is_ascii() => stringprep::saslprep(text)
-            .map_or_else(|_| bytes.to_vec(), |prepared| prepared.as_bytes().to_vec()),
-        _ => bytes.to_vec(),
+impl SaltedPassword {
+    fn begin(password: &Password, salt: &[u8], iterations: NonZeroU32) -> Self {
+        let mac = keyed(&prepare(password.expose()));
+        let first = mac.clone().chain_update(salt).chain_update(1u32.to_be_bytes());
+        let block = first.finalize().into_bytes().into();
+        Self { mac, block, sum: block, iterations_left: iterations.get() - 1 }
+    }
+
+    /// Does some iterations; gives the result after the last.
+    fn advance(&mut self) -> Option<[u8; 32]> {
+        let iterations = self.iterations_left.min(ITERATIONS_AT_A_TIME);
+        for _ in 0..iterations {
+            self.block = self.mac.clone().chain_update(self.block).finalize().into_bytes().into();
+            for (sum, byte) in self.sum.iter_mut().zip(self.block) {
+                *sum ^= byte;
+            }
+        }
+        self.iterations_left -= iterations;
+        (self.iterations_left == 0).then_some(self.sum)
     }
 }
 
@@ -202,7 +237,8 @@ mod tests {
 
     fn exchange() -> (Scram, String) {
         let mut scram = Scram::with_nonce(NONCE.into());
-        let last = scram.client_final(SERVER_FIRST, &"pencil".into()).unwrap();
+        scram.challenge(SERVER_FIRST, &"pencil".into()).unwrap();
+        let last = scram.client_final().unwrap();
         (scram, last)
     }
 
@@ -216,23 +252,37 @@ mod tests {
     #[test]
     fn salted_password_is_that_of_the_standard() {
         let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let salted = salt_password(&"pencil".into(), &salt, 4096);
+        let iterations = NonZeroU32::new(4096).unwrap();
+        let salted = SaltedPassword::begin(&"pencil".into(), &salt, iterations).advance().unwrap();
         let server_key = BASE64.encode(hmac(&salted, b"Server Key"));
         assert_eq!(server_key, "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=");
+    }
+
+    #[test]
+    fn cn_230_long_work_is_done_in_parts() {
+        let mut scram = Scram::with_nonce("n".into());
+        scram.challenge(b"r=n1,s=AAAA,i=12288", &"x".into()).unwrap();
+        assert_eq!(scram.client_final(), None);
+        assert_eq!(scram.client_final(), None);
+        assert!(scram.client_final().unwrap().starts_with("c=biws,r=n1,p="));
     }
 
     #[test]
     fn cn_231_a_foreign_nonce_is_refused() {
         let mut scram = Scram::with_nonce("mine".into());
         for answer in [&b"r=theirs,s=AAAA,i=1"[..], b"r=mine,s=AAAA,i=1"] {
-            assert_eq!(scram.client_final(answer, &"x".into()), Err(ScramError::NonceMismatch));
+            assert_eq!(scram.challenge(answer, &"x".into()), Err(ScramError::NonceMismatch));
+            assert_eq!(scram.client_final(), None);
         }
     }
 
     #[test]
     fn cn_232_a_server_that_does_not_know_the_password_is_refused() {
-        let (scram, _) = exchange();
-        assert_eq!(scram.verify(b"v=AAAA"), Err(ScramError::ServerSignature));
+        let verify = |answer: String| exchange().0.verify(answer.as_bytes());
+        assert_eq!(verify(format!("v={}", BASE64.encode([7; 32]))), Err(ScramError::ServerSignature));
+        for answer in ["v=".to_owned(), "v=AAAA".to_owned(), format!("v={}", BASE64.encode([7; 33]))] {
+            assert_eq!(verify(answer), Err(ScramError::Malformed("invalid server signature")));
+        }
     }
 
     #[test]
@@ -251,23 +301,14 @@ mod tests {
             (b"r=n1,s=AAAA,i=x", "malformed SCRAM message (invalid iteration count)"),
             (b"r=n1,s=AAAA,i=1,x=y", "malformed SCRAM message (garbage at end of server-first-message)"),
         ] {
-            let error = Scram::with_nonce("n".into()).client_final(message, &"x".into()).unwrap_err();
+            let error = Scram::with_nonce("n".into()).challenge(message, &"x".into()).unwrap_err();
             assert_eq!(error.to_string(), text);
         }
     }
 
     #[test]
     fn cn_246_endless_work_is_refused() {
-        let error = Scram::with_nonce("n".into()).client_final(b"r=n1,s=AAAA,i=10000001", &"x".into());
+        let error = Scram::with_nonce("n".into()).challenge(b"r=n1,s=AAAA,i=10000001", &"x".into());
         assert_eq!(error, Err(ScramError::TooManyIterations(10_000_001)));
-    }
-
-    #[test]
-    fn cn_239_passwords_are_prepared() {
-        assert_eq!(prepare(&"I\u{ad}X".into()), b"IX");
-        assert_eq!(prepare(&"\u{2168}".into()), b"IX");
-        assert_eq!(prepare(&Password::new(*b"\xff\xfe")), b"\xff\xfe");
-        assert_eq!(prepare(&"\u{7}".into()), b"\x07");
-        assert_eq!(prepare(&"\u{627}1".into()), "\u{627}1".as_bytes());
     }
 }
