@@ -185,7 +185,7 @@ fn bb_236_bb_237_the_directory_may_be_missing_or_empty() {
     for (root, program) in [(&theirs, BackupProgram::real(&cluster)), (&ours, BackupProgram::ours())] {
         fs::create_dir_all(root.join("empty")).unwrap();
         fs::set_permissions(root.join("empty"), fs::Permissions::from_mode(0o755)).unwrap();
-        for directory in ["deep/in/the/tree", "empty", "slashes//", "./-"] {
+        for directory in ["deep/in/the/tree//", "empty", "./-"] {
             let run = program.back_up(&cluster, Path::new(directory)).current_dir(root);
             run.args(["-N", "-Xfetch", "--no-manifest"]).run().expect_success();
         }
