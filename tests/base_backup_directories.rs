@@ -187,7 +187,7 @@ fn bb_236_bb_237_the_directory_may_be_missing_or_empty() {
         fs::set_permissions(root.join("empty"), fs::Permissions::from_mode(0o755)).unwrap();
         for directory in ["deep/in/the/tree//", "empty", "./-"] {
             let run = program.back_up(&cluster, Path::new(directory)).current_dir(root);
-            run.args(["-N", "-Xfetch", "--no-manifest"]).run().expect_success();
+            run.args(["-N", "-Xnone", "--no-manifest"]).run().expect_success();
         }
     }
     assert_eq!(differences_of_entries(&timeless_entries(&theirs), &timeless_entries(&ours)), "");
