@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::location::InvalidLocation;
 use super::verify_in_flight::Difference;
 use crate::client::ClientError;
@@ -7,7 +9,7 @@ use crate::protocol::{ResultSetError, UnsupportedServer};
 use crate::receive::ReceiveError;
 use crate::storage::StorageError;
 use crate::tar::TarError;
-use crate::types::{Lsn, OsError, SystemId};
+use crate::types::{Lsn, OsError, SystemId, TimelineId};
 
 /// A base backup failed; nothing that was written may be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +64,26 @@ pub enum BackupError {
         /// Its end.
         end: Lsn,
     },
+    /// The manifest speaks of another timeline than that of this backup.
+    #[error("manifest describes WAL of timeline {manifest}, but the backup needs timeline {backup}")]
+    ForeignTimeline {
+        /// The timeline in the manifest.
+        manifest: TimelineId,
+        /// The one of the backup.
+        backup: TimelineId,
+    },
+    /// The manifest does not say which WAL the backup needs, as every manifest does.
+    #[error("manifest does not say which WAL the backup needs")]
+    NoWalRange,
     /// A manifest was asked for and none came.
     #[error("server sent no backup manifest")]
     NoManifest,
     /// The main data directory did not come.
     #[error("server sent no archive of the main data directory")]
     NoMainArchive,
+    /// A tablespace that was announced did not come.
+    #[error("server sent no archive of the tablespace \"{}\"", .0.display())]
+    NoTablespaceArchive(PathBuf),
     /// Receiving WAL failed while the backup was still coming (BB-193).
     #[error("background process terminated unexpectedly")]
     ReceiverDied(#[source] ReceiveError),

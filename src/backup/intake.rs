@@ -4,6 +4,10 @@
 //! and checksums are computed from the slices, which then go to the destination as they are. The manifest,
 //! which comes last, is compared with what was computed, line by line.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use bytes::Bytes;
 
 use super::destination::{Destination, Form};
@@ -23,7 +27,8 @@ pub(super) struct Intake<'d, D: ?Sized> {
     tablespaces: &'d [Tablespace],
     /// For the main archive, taken when it begins.
     injection: Option<MemberInjection>,
-    main_archive_came: bool,
+    /// The archives that have begun, by the OID of their tablespace; none for the main one.
+    archives: HashSet<Option<u32>>,
     stage: Stage,
 }
 
@@ -78,7 +83,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     ) -> Self {
         let stage = Stage::Between(ReceivedFiles::new(algorithm));
         let outlet = Outlet::new(destination);
-        Self { outlet, tablespaces, injection, main_archive_came: false, stage }
+        Self { outlet, tablespaces, injection, archives: HashSet::new(), stage }
     }
 
     /// The destination, for a look at what it is doing.
@@ -99,8 +104,8 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         }
         let location = ArchiveLocation::of_archive(path, self.tablespaces)?;
         received.begin_archive(location.oid());
+        self.archives.insert(location.oid());
         let is_main = location == ArchiveLocation::Main;
-        self.main_archive_came |= is_main;
         self.outlet.begin_archive(name, &location)?;
         let archive = match self.injection.take_if(|_| is_main) {
             None => OpenArchive::AsReceived(TarSplitter::new()),
@@ -152,7 +157,19 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
                 None
             }
         };
-        if self.main_archive_came { Ok(verified) } else { Err(BackupError::NoMainArchive) }
+        self.check_all_came()?;
+        Ok(verified)
+    }
+
+    /// Without a manifest nobody else would miss an archive.
+    fn check_all_came(&self) -> Result<(), BackupError> {
+        if !self.archives.contains(&None) {
+            return Err(BackupError::NoMainArchive);
+        }
+        let missing = self.tablespaces.iter().find(|tablespace| !self.archives.contains(&tablespace.oid));
+        missing.map_or(Ok(()), |tablespace| {
+            Err(BackupError::NoTablespaceArchive(OsStr::from_bytes(&tablespace.location).into()))
+        })
     }
 
     /// Ends the archive at hand, if there is one.

@@ -318,8 +318,13 @@ fn check_statements(
     }
     let ranges = &verified.statements.wal_ranges;
     let (Some(newest), Some(oldest)) = (ranges.first(), ranges.last()) else {
-        return Ok(());
+        return Err(BackupError::NoWalRange);
     };
+    for (manifest, backup) in [(oldest.timeline, start.timeline), (newest.timeline, end.timeline)] {
+        if manifest != backup {
+            return Err(BackupError::ForeignTimeline { manifest, backup });
+        }
+    }
     if oldest.start != start.lsn || newest.end != end.lsn {
         return Err(BackupError::ForeignWalRange {
             manifest_start: oldest.start,

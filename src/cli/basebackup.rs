@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::basebackup_arguments::{self, PasswordPrompt, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
 use super::getopt::Refusal;
+use super::limits::raise_descriptor_limit;
 use super::messages::Messages;
 use super::signals::{EndingSignal, report_file_size_limit, run_until_signal};
 use super::values::{Format, WalMethod};
@@ -28,6 +29,7 @@ pub(super) fn main(program: &str, arguments: Vec<OsString>, messages: &Messages)
         _ => {}
     }
     report_file_size_limit();
+    raise_descriptor_limit();
     let plan = match basebackup_arguments::parse(arguments) {
         Ok(plan) => plan,
         Err(refusal) => return refuse(refusal, messages),

@@ -8,6 +8,7 @@ mod basebackup_arguments;
 mod basebackup_report;
 mod getopt;
 mod help;
+mod limits;
 mod messages;
 mod password_prompt;
 mod signals;

@@ -1,7 +1,14 @@
 //! Syncs files while others are still being written.
+//!
+//! Complete files come in; on threads of its own their way to the disk begins at once, and they are synced when
+//! all have come. The wait between the two is what makes many small files cheap: a file system that commits its
+//! journal, or writes a directory, for the first of them has then done it for the others too. Each file stays
+//! open meanwhile, because a failed write is only sure to be reported to those who have the file open.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::process::{Resource, getrlimit};
@@ -13,58 +20,101 @@ use super::sync_policy::SyncPolicy;
 /// Each waits for the disk most of the time; more of them gain nothing on one disk.
 const THREADS: usize = 4;
 
-/// Complete files that wait in line keep a descriptor each, and perhaps one of their directory.
-const MOST_WAITING: usize = 192;
+/// The most files that stay open until the end.
+const MOST_OPEN: usize = 16 << 10;
 
-/// The part of the descriptors that the process may have which may wait in line: 1 in so many.
+/// The part of the descriptors that the process may have which files may take: 1 in so many.
 const SHARE_OF_DESCRIPTORS: u64 = 8;
+
+/// Files that are handed to a thread at a time, so that it is woken less often.
+const MOST_IN_BATCH: usize = 64;
+
+/// Batches that wait for a thread.
+const WAITING_BATCHES: usize = 4;
+
+/// A file of this size in bytes has so much to wait for that it is synced as soon as it is complete.
+const LARGE: u64 = 4 << 20;
 
 /// Takes files that are complete and syncs them on threads of its own, so that little is left to wait for at
 /// the end. The first failure is final and is reported by the next call.
 #[derive(Debug)]
 pub struct BackgroundSync {
-    queue: Option<SyncSender<OutputFile>>,
+    /// Complete files that no thread has yet.
+    batch: Vec<OutputFile>,
+    batch_size: usize,
+    queue: Option<SyncSender<Vec<OutputFile>>>,
     threads: Vec<JoinHandle<()>>,
-    failure: Arc<Mutex<Option<StorageError>>>,
+    shared: Arc<Shared>,
+}
+
+/// What the threads work on.
+#[derive(Debug)]
+struct Shared {
+    policy: SyncPolicy,
+    batches: Mutex<Receiver<Vec<OutputFile>>>,
+    /// Files on their way to the disk, the oldest first.
+    open: Mutex<VecDeque<OutputFile>>,
+    most_open: usize,
+    /// Nobody wants the files any more.
+    abandoned: AtomicBool,
+    failure: Mutex<Option<StorageError>>,
 }
 
 impl BackgroundSync {
     /// Starts the threads; none where nothing is to be synced.
     pub fn start(policy: SyncPolicy) -> Result<Self, StorageError> {
-        let failure = Arc::new(Mutex::new(None));
-        if policy == SyncPolicy::Never {
-            return Ok(Self { queue: None, threads: Vec::new(), failure });
-        }
-        let (queue, files) = sync_channel(most_waiting());
-        let files = Arc::new(Mutex::new(files));
-        let threads = (0..THREADS)
-            .map(|_| {
-                let (files, failure) = (Arc::clone(&files), Arc::clone(&failure));
-                let work = move || sync_files(policy, &files, &failure);
-                std::thread::Builder::new().name("sync".to_owned()).spawn(work).map_err(StorageError::thread)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { queue: Some(queue), threads, failure })
+        let most_open = most_open();
+        let (queue, batches) = sync_channel(WAITING_BATCHES);
+        let shared = Arc::new(Shared {
+            policy,
+            batches: Mutex::new(batches),
+            open: Mutex::default(),
+            most_open,
+            abandoned: AtomicBool::new(false),
+            failure: Mutex::default(),
+        });
+        let threads = if policy == SyncPolicy::Never { 0 } else { THREADS };
+        let start_thread = |_| {
+            let shared = Arc::clone(&shared);
+            let builder = std::thread::Builder::new().name("sync".to_owned());
+            builder.spawn(move || shared.work()).map_err(StorageError::thread)
+        };
+        let threads = (0..threads).map(start_thread).collect::<Result<Vec<_>, _>>()?;
+        let queue = (policy != SyncPolicy::Never).then_some(queue);
+        let batch_size = (most_open / 8).clamp(1, MOST_IN_BATCH);
+        Ok(Self { batch: Vec::new(), batch_size, queue, threads, shared })
     }
 
     /// Takes a complete file. Waits while too many are in line.
     pub fn sync(&mut self, file: OutputFile) -> Result<(), StorageError> {
         self.check()?;
-        if let Some(queue) = &self.queue {
-            // The receivers live as long as the sender does.
-            let _ = queue.send(file);
+        if self.queue.is_none() {
+            return Ok(());
+        }
+        let is_large = file.length() >= LARGE;
+        self.batch.push(file);
+        if is_large || self.batch.len() >= self.batch_size {
+            self.hand_over();
         }
         Ok(())
     }
 
     /// Waits until every file is synced; no further file may come.
     pub fn finish(&mut self) -> Result<(), StorageError> {
+        self.hand_over();
         self.join();
         self.check()
     }
 
+    fn hand_over(&mut self) {
+        if let Some(queue) = &self.queue {
+            // The receiver lives as long as the sender does.
+            let _ = queue.send(std::mem::take(&mut self.batch));
+        }
+    }
+
     fn check(&self) -> Result<(), StorageError> {
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match locked(&self.shared.failure).take() {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -78,29 +128,67 @@ impl BackgroundSync {
     }
 }
 
-/// How many files may wait in line; a user can have allowed the process very few descriptors.
-fn most_waiting() -> usize {
+/// A user can have allowed the process very few descriptors.
+fn most_open() -> usize {
     let share = getrlimit(Resource::Nofile).current.map(|descriptors| descriptors / SHARE_OF_DESCRIPTORS);
-    share.and_then(|share| usize::try_from(share).ok()).map_or(MOST_WAITING, |share| share.min(MOST_WAITING))
+    share.and_then(|share| usize::try_from(share).ok()).map_or(MOST_OPEN, |share| share.min(MOST_OPEN))
 }
 
-/// One thread: takes file after file until the queue is closed and empty.
-fn sync_files(
-    policy: SyncPolicy,
-    files: &Mutex<Receiver<OutputFile>>,
-    failure: &Mutex<Option<StorageError>>,
-) {
-    loop {
-        let next = files.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut file) = next else { return };
-        if let Err(error) = file.sync_content(policy) {
-            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// One thread: takes batch after batch until the queue is closed and empty, then what is still open.
+    fn work(&self) {
+        while let Some(batch) = self.next_batch() {
+            self.begin(batch);
+            let surplus = locked(&self.open).len().saturating_sub(self.most_open);
+            self.sync_oldest(surplus);
+        }
+        while self.sync_oldest(MOST_IN_BATCH) > 0 {}
+    }
+
+    fn next_batch(&self) -> Option<Vec<OutputFile>> {
+        locked(&self.batches).recv().ok()
+    }
+
+    fn begin(&self, mut batch: Vec<OutputFile>) {
+        for file in &mut batch {
+            if file.length() >= LARGE {
+                self.sync(file);
+            } else {
+                file.finish_writeback(self.policy);
+            }
+        }
+        batch.retain(|file| file.length() < LARGE);
+        locked(&self.open).extend(batch);
+    }
+
+    /// Syncs at most so many of the open files; says how many.
+    fn sync_oldest(&self, count: usize) -> usize {
+        let oldest: Vec<OutputFile> = {
+            let mut open = locked(&self.open);
+            let count = count.min(open.len());
+            open.drain(..count).collect()
+        };
+        oldest.into_iter().map(|mut file| self.sync(&mut file)).count()
+    }
+
+    fn sync(&self, file: &mut OutputFile) {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = file.sync_content(self.policy) {
+            locked(&self.failure).get_or_insert(error);
         }
     }
 }
 
 impl Drop for BackgroundSync {
+    /// Leaves unsynced what [`finish`](Self::finish) was not asked to wait for: the backup is abandoned.
     fn drop(&mut self) {
+        self.shared.abandoned.store(true, Ordering::Relaxed);
         self.join();
     }
 }

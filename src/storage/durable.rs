@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,11 +158,17 @@ impl OutputFile {
     /// Lets the disk begin with what was written, a megabyte or more at a time, so that a sync that
     /// follows has less to wait for. Promises nothing and waits for nothing.
     pub fn begin_writeback(&mut self, policy: SyncPolicy) {
-        let begun = self.length - self.writeback;
-        if policy == SyncPolicy::Never || begun < Self::WRITEBACK {
+        if self.length - self.writeback >= Self::WRITEBACK {
+            self.finish_writeback(policy);
+        }
+    }
+
+    /// Lets the disk begin with all that was written.
+    pub fn finish_writeback(&mut self, policy: SyncPolicy) {
+        let length = NonZeroU64::new(self.length - self.writeback);
+        if policy == SyncPolicy::Never || length.is_none() {
             return;
         }
-        let length = std::num::NonZeroU64::new(begun);
         // Pages that are dirty are not dropped by this, but written; it is no loss if it fails.
         let _ = rustix::fs::fadvise(&self.handle, self.writeback, length, Advice::DontNeed);
         self.writeback = self.length;

@@ -19,6 +19,10 @@ use crate::tar::{Entry, EntryKind};
 /// The permission bits that a file or directory can get from a server.
 const PERMISSIONS: u32 = 0o777;
 
+/// What the owner of a directory needs to put anything into it, and to take it away again; every directory of
+/// a server has these.
+const OWNER_PERMISSIONS: u32 = 0o700;
+
 /// A data directory that a server can start on, with its tablespaces (`-F plain`).
 #[derive(Debug)]
 pub struct DirectoryDestination {
@@ -202,7 +206,7 @@ impl Destination for DirectoryDestination {
             // The directory that everything is unpacked in was made before.
             (EntryKind::Directory, _) if member == Path::new(".") => Writing::Nothing,
             (EntryKind::Directory, _) => {
-                tree.create_directory(&member, mode, may_exist(&member))?;
+                tree.create_directory(&member, mode | OWNER_PERMISSIONS, may_exist(&member))?;
                 Writing::Nothing
             }
             (EntryKind::Symlink { .. }, Some(target)) => {

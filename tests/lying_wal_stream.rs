@@ -1,0 +1,153 @@
+//! The connection that brings WAL lies or breaks off while the backup itself is sound: the backup fails, for
+//! it would not recover, and nothing of it stays.
+
+#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
+
+mod support;
+
+use support::lied_to::LiedTo;
+use support::scripted_backup_server::{
+    Delivery, START, SYSTEM_IDENTIFIER, Session, Step, answered, error, message, welcome,
+};
+
+/// The start of the segment in which the backup starts.
+const SEGMENT_START: u64 = 0x200_0000;
+
+/// Up to where the backup needs WAL.
+const END: u64 = 0x200_0100;
+
+/// A message of WAL with so many bytes from that position.
+fn wal(start: u64, length: usize) -> Step {
+    let mut body = vec![b'w'];
+    for number in [start, start + length as u64, 0] {
+        body.extend_from_slice(&number.to_be_bytes());
+    }
+    body.resize(body.len() + length, 7);
+    Step::Say(message(b'd', &body))
+}
+
+/// Everything on the second connection up to the stream.
+fn before_stream(system_identifier: &str) -> Vec<Step> {
+    let mut steps = welcome("15.18");
+    steps.extend(answered(&["0700"]));
+    steps.extend(answered(&["pg_basebackup_7", START, "", ""]));
+    steps.extend(answered(&[system_identifier, "1", START]));
+    steps.push(Step::Await);
+    steps
+}
+
+/// A stream of exactly these messages after its start.
+fn streaming(said: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    let mut steps = before_stream(SYSTEM_IDENTIFIER);
+    steps.push(Step::Say(message(b'W', &[0, 0, 0])));
+    steps.extend(said);
+    steps
+}
+
+fn session(second_connection: Vec<Step>) -> Session {
+    Session { second_connection: Some(second_connection), ..Session::honest() }
+}
+
+/// The backup fails in both formats, with that among what is said, and in good order.
+#[track_caller]
+fn assert_refused(second_connection: Vec<Step>, reason: &str) {
+    let session = session(second_connection);
+    for format in ["-Fp", "-Ft"] {
+        let stderr = LiedTo::new().refuse(&session, Delivery::default(), &["-X", "stream", format]);
+        assert!(stderr.starts_with("pg_basebackup: error: "), "{stderr}");
+        assert!(stderr.contains(reason), "{stderr}");
+        assert!(stderr.ends_with("pg_basebackup: removing data directory \"DIR/out\"\n"), "{stderr}");
+    }
+}
+
+fn whole_stream() -> Vec<Step> {
+    let copy_done = Step::Say(message(b'c', b""));
+    let rest = [b"START_STREAMING\0", b"START_REPLICATIO"].map(|tag| Step::Say(message(b'C', tag)));
+    let length = usize::try_from(END - SEGMENT_START).unwrap();
+    let mut said = vec![wal(SEGMENT_START, 100), wal(SEGMENT_START + 100, length - 100)];
+    // The status that is due at once, and the client's own end of the stream.
+    said.extend([Step::Await, Step::Await, copy_done]);
+    said.extend(rest);
+    said.push(Step::Say(message(b'Z', b"I")));
+    streaming(said)
+}
+
+#[test]
+fn bb_190_an_honest_stream_is_taken() {
+    for format in ["-Fp", "-Ft"] {
+        let lied_to = LiedTo::new();
+        let run = lied_to.run(&session(whole_stream()), Delivery::default(), &["-X", "stream", format]);
+        let outcome = run.run().expect_success();
+        assert_eq!(outcome.stderr, "");
+        let wal = if format == "-Fp" { "pg_wal/000000010000000000000002" } else { "pg_wal.tar" };
+        assert!(lied_to.path().join("out").join(wal).exists());
+    }
+}
+
+#[test]
+fn bb_182_a_second_connection_to_another_cluster() {
+    assert_refused(
+        before_stream("7000000000000000002"),
+        "system identifier does not match between base backup and streaming connection\n",
+    );
+}
+
+#[test]
+fn bb_118_an_answer_that_is_no_slot() {
+    let mut steps = welcome("15.18");
+    steps.extend(answered(&["0700"]));
+    steps.extend(answered(&["16MB"]));
+    assert_refused(
+        steps,
+        "could not create replication slot \"pg_basebackup_7\": got 1 rows and 1 fields, expected 1 rows and 4 \
+         fields\n",
+    );
+}
+
+#[test]
+fn bb_186_wal_that_is_not_what_comes_next() {
+    for (start, offset) in
+        [(SEGMENT_START + 1, 1), (u64::MAX - 100, 0xff_ff9b), (SEGMENT_START - 1, 0xff_ffff)]
+    {
+        let reason = format!("received write-ahead log record for offset {offset} with no file open\n");
+        assert_refused(streaming([wal(start, 10)]), &reason);
+    }
+    assert_refused(streaming([wal(0, 10)]), "got WAL data at 0/0, expected 0/2000000\n");
+    assert_refused(
+        streaming([wal(SEGMENT_START, 10), wal(SEGMENT_START + 20, 10)]),
+        "got WAL data offset 00000014, expected 0000000a\n",
+    );
+    assert_refused(streaming([Step::Say(message(b'd', b"x"))]), "unrecognized streaming header: \"x\"\n");
+    assert_refused(streaming([Step::Say(message(b'd', b"w1234"))]), "streaming header too small: 5\n");
+}
+
+#[test]
+fn bb_192_a_stream_that_ends_too_early() {
+    let ended = [
+        Step::Say(message(b'c', b"")),
+        Step::Await,
+        Step::Await,
+        Step::Say(message(b'C', b"COPY 0\0")),
+        Step::Say(message(b'Z', b"I")),
+    ];
+    let said = std::iter::once(wal(SEGMENT_START, 100)).chain(ended);
+    assert_refused(streaming(said), "replication stream was terminated before stop point\n");
+    let failed = error("ERROR", "58P01", "requested WAL segment has already been removed");
+    assert_refused(
+        streaming([wal(SEGMENT_START, 100), Step::Say(failed)]),
+        "ERROR:  requested WAL segment has already been removed\n",
+    );
+}
+
+/// Up to the last byte that is needed; how the server takes leave after it does not matter.
+#[test]
+fn bb_179_bb_194_a_stream_that_is_cut_anywhere() {
+    let whole = whole_stream();
+    let last_wal = whole.iter().rposition(|step| matches!(step, Step::Say(said) if said[0] == b'd')).unwrap();
+    for length in (0..=last_wal).filter(|&length| !matches!(whole[length], Step::Await)) {
+        let format = if length % 2 == 0 { "-Fp" } else { "-Ft" };
+        let session = session(whole[..length].to_vec());
+        let stderr = LiedTo::new().refuse(&session, Delivery::default(), &["-X", "stream", format]);
+        assert!(stderr.contains("server closed the connection unexpectedly"), "{length}: {stderr}");
+    }
+}
