@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 
 use support::base_backup::BackupProgram;
-use support::{Cluster, scratch_directory};
+use support::{Cluster, DEADLINE, scratch_directory, wait_for};
 
 /// Long enough that a line with a file in it shows no more of the path, whose beginning differs.
 const TABLESPACES: [&str; 2] = ["first_of_the_tablespaces", "second_of_the_tablespaces"];
@@ -128,6 +128,9 @@ fn same_commands_are_sent(major: u16) {
         &["--create-slot", "--slot=made", "--manifest-force-encode", "--format=tar"],
     ] {
         let [theirs, ours] = [&real, &ours].map(|program| {
+            wait_for("the slots to be free", DEADLINE, || {
+                cluster.psql("SELECT count(*) FROM pg_replication_slots WHERE active") == "0"
+            });
             cluster.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'made'");
             let offset = cluster.log().len();
             printed(program, &cluster, &[&["--no-sync"], options].concat());

@@ -59,6 +59,14 @@ impl Installation {
         if path.is_file() { path } else { client_program(name) }
     }
 
+    /// The directory of its libraries.
+    ///
+    /// The modules that servers load have to be told: those of 14, 16, 17 and 18 look for libraries where they
+    /// were built, and would then take the system's libpq, which can be older than they are.
+    pub fn library_directory(&self) -> PathBuf {
+        self.bin.with_file_name("lib")
+    }
+
     /// What the server says of its version, such as `postgres (PostgreSQL) 17.11`.
     pub fn version_text(&self) -> String {
         let output = Command::new(self.program("postgres")).arg("--version").output().unwrap();

@@ -56,6 +56,7 @@ impl Postmaster {
         let log = File::options().append(true).create(true).open(log).unwrap();
         let mut command = clean_shell(GATED_SERVER);
         command.arg(installation.program("postgres")).arg("-D").arg(data_directory).args(options);
+        command.env("LD_LIBRARY_PATH", installation.library_directory());
         command.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
         ServerAccount::current().apply(&mut command);
         let mut server = command.spawn().unwrap();
