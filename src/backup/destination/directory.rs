@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::manifest_file::ManifestFile;
+use super::output::Output;
 use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
 use crate::backup::location::ArchiveLocation;
@@ -13,7 +13,7 @@ use crate::backup::observer::{CleanUp, DirectoryRole, Event, Observer};
 use crate::backup::options::TablespaceMapping;
 use crate::protocol::ArchiveName;
 use crate::receive::{DirectoryArchive, WalArchive};
-use crate::storage::{Access, BackgroundSync, ClaimedDirectory, OutputFile, StorageError, SyncPolicy, Tree};
+use crate::storage::{Access, ClaimedDirectory, StorageError, SyncPolicy, Tree};
 use crate::tar::{Entry, EntryKind};
 
 /// The permission bits that a file or directory can get from a server.
@@ -36,14 +36,11 @@ pub struct DirectoryDestination {
 
 #[derive(Debug)]
 struct Claimed {
-    directory: ClaimedDirectory,
+    output: Output,
     wal_directory: Option<ClaimedDirectory>,
     tablespaces: Vec<ClaimedTablespace>,
-    access: Access,
     main: Tree,
-    background: BackgroundSync,
     extracting: Extracting,
-    writing: Writing,
     /// The file of the archive at hand that came last, for progress reports.
     last_file: Option<PathBuf>,
 }
@@ -64,15 +61,6 @@ enum Extracting {
     InPlace(u32),
     /// Into the tablespace with that index.
     Tablespace(usize),
-}
-
-/// What bytes are written to.
-#[derive(Debug)]
-enum Writing {
-    /// A member without a file: its bytes mean nothing.
-    Nothing,
-    Member(OutputFile),
-    Manifest(ManifestFile),
 }
 
 impl DirectoryDestination {
@@ -148,17 +136,13 @@ impl Destination for DirectoryDestination {
     }
 
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
-        let background = BackgroundSync::start(self.sync_policy)?;
-        let directory = ClaimedDirectory::claim(&self.path, access)?;
+        let output = Output::claim(&self.path, access, self.sync_policy)?;
         self.claimed = Some(Claimed {
-            main: Tree::new(Arc::clone(directory.directory())),
-            directory,
+            main: Tree::new(Arc::clone(output.directory())),
+            output,
             wal_directory: None,
             tablespaces: Vec::new(),
-            access,
-            background,
             extracting: Extracting::Main,
-            writing: Writing::Nothing,
             last_file: None,
         });
         self.claim_wal_directory(access)
@@ -173,7 +157,7 @@ impl Destination for DirectoryDestination {
 
     fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
         let policy = self.sync_policy;
-        let data_directory = self.claimed()?.directory.directory();
+        let data_directory = self.claimed()?.output.directory();
         let Preparation { segment_size, wal_summaries, access, .. } = *preparation;
         let archive = DirectoryArchive::create(data_directory, segment_size, wal_summaries, access, policy)?;
         Ok(Box::new(archive))
@@ -201,49 +185,33 @@ impl Destination for DirectoryDestination {
         let claimed = self.claimed()?;
         let (tree, member) = claimed.place(member);
         let mode = entry.mode & PERMISSIONS;
-        let writing = match (&entry.kind, target) {
-            (EntryKind::File, _) => Writing::Member(tree.create_file(&member, mode)?),
+        let mut file = None;
+        match (&entry.kind, target) {
+            (EntryKind::File, _) => file = Some(tree.create_file(&member, mode)?),
             // The directory that everything is unpacked in was made before.
-            (EntryKind::Directory, _) if member == Path::new(".") => Writing::Nothing,
+            (EntryKind::Directory, _) if member == Path::new(".") => {}
             (EntryKind::Directory, _) => {
                 tree.create_directory(&member, mode | OWNER_PERMISSIONS, may_exist(&member))?;
-                Writing::Nothing
             }
-            (EntryKind::Symlink { .. }, Some(target)) => {
-                if leads_out(&target) {
-                    return Err(StorageError::UnsafeLink { path: tree.path_of(&member), target });
-                }
-                tree.create_symlink(&member, &target)?;
-                Writing::Nothing
+            (EntryKind::Symlink { .. }, Some(target)) if leads_out(&target) => {
+                return Err(StorageError::UnsafeLink { path: tree.path_of(&member), target });
             }
-            _ => Writing::Nothing,
-        };
-        if matches!(writing, Writing::Member(_)) {
+            (EntryKind::Symlink { .. }, Some(target)) => tree.create_symlink(&member, &target)?,
+            _ => {}
+        }
+        if file.is_some() {
             claimed.last_file = Some(member);
         }
-        claimed.writing = writing;
+        claimed.output.begin(file);
         Ok(())
     }
 
     fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
-        let policy = self.sync_policy;
-        match &mut self.claimed()?.writing {
-            Writing::Nothing => Ok(()),
-            Writing::Manifest(manifest) => manifest.append(pieces),
-            Writing::Member(file) => {
-                file.append_pieces(pieces)?;
-                file.begin_writeback(policy);
-                Ok(())
-            }
-        }
+        self.claimed()?.output.write(pieces)
     }
 
     fn end_member(&mut self) -> Result<(), StorageError> {
-        let claimed = self.claimed()?;
-        match std::mem::replace(&mut claimed.writing, Writing::Nothing) {
-            Writing::Member(file) => claimed.background.sync(file),
-            Writing::Nothing | Writing::Manifest(_) => Ok(()),
-        }
+        self.claimed()?.output.end()
     }
 
     fn end_archive(&mut self) -> Result<(), StorageError> {
@@ -252,21 +220,14 @@ impl Destination for DirectoryDestination {
     }
 
     fn begin_manifest(&mut self) -> Result<(), StorageError> {
-        let claimed = self.claimed()?;
-        let manifest = ManifestFile::create(claimed.directory.directory(), claimed.access)?;
-        claimed.writing = Writing::Manifest(manifest);
-        Ok(())
+        self.claimed()?.output.begin_manifest()
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
         let policy = self.sync_policy;
         let claimed = self.claimed()?;
-        claimed.background.finish()?;
-        if let Writing::Manifest(manifest) = &mut claimed.writing {
-            manifest.sync(policy)?;
-        }
+        claimed.output.sync()?;
         claimed.main.sync_directories(policy)?;
-        claimed.directory.sync(policy)?;
         if let Some(wal_directory) = &claimed.wal_directory {
             wal_directory.sync(policy)?;
         }
@@ -277,18 +238,13 @@ impl Destination for DirectoryDestination {
     }
 
     fn publish(&mut self) -> Result<(), StorageError> {
-        let policy = self.sync_policy;
-        let claimed = self.claimed()?;
-        match &claimed.writing {
-            Writing::Manifest(manifest) => manifest.publish(policy),
-            Writing::Nothing | Writing::Member(_) => Ok(()),
-        }
+        self.claimed()?.output.publish()
     }
 
     fn abandon(&mut self, traces: Traces, observer: &dyn Observer) {
         let Some(claimed) = self.claimed.take() else { return };
         if traces == Traces::Remove {
-            undo(&claimed.directory, DirectoryRole::Data, self.clean_up, observer);
+            undo(claimed.output.claimed(), DirectoryRole::Data, self.clean_up, observer);
         }
         if let Some(wal_directory) = &claimed.wal_directory {
             let policy = if traces == Traces::Remove { self.clean_up } else { CleanUpPolicy::Keep };

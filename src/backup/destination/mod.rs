@@ -4,7 +4,7 @@
 //! directory and the tar files of `pg_basebackup` are implementations; an embedder writes another.
 
 mod directory;
-mod manifest_file;
+mod output;
 mod tar_files;
 
 use std::path::PathBuf;
