@@ -1,5 +1,6 @@
 //! Syncs files while others are still being written.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,30 +22,36 @@ const SHARE_OF_DESCRIPTORS: u64 = 8;
 
 /// Takes files that are complete and syncs them on threads of its own, so that little is left to wait for at
 /// the end. The first failure is final and is reported by the next call.
+///
+/// Dropping it without [`finish`](Self::finish) waits for the files at hand alone: what is still in line belongs
+/// to work that was given up.
 #[derive(Debug)]
 pub struct BackgroundSync {
     queue: Option<SyncSender<OutputFile>>,
     threads: Vec<JoinHandle<()>>,
     failure: Arc<Mutex<Option<StorageError>>>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl BackgroundSync {
     /// Starts the threads; none where nothing is to be synced.
     pub fn start(policy: SyncPolicy) -> Result<Self, StorageError> {
         let failure = Arc::new(Mutex::new(None));
+        let abandoned = Arc::new(AtomicBool::new(false));
         if policy == SyncPolicy::Never {
-            return Ok(Self { queue: None, threads: Vec::new(), failure });
+            return Ok(Self { queue: None, threads: Vec::new(), failure, abandoned });
         }
         let (queue, files) = sync_channel(most_waiting());
         let files = Arc::new(Mutex::new(files));
         let threads = (0..THREADS)
             .map(|_| {
                 let (files, failure) = (Arc::clone(&files), Arc::clone(&failure));
-                let work = move || sync_files(policy, &files, &failure);
+                let abandoned = Arc::clone(&abandoned);
+                let work = move || sync_files(policy, &files, &failure, &abandoned);
                 std::thread::Builder::new().name("sync".to_owned()).spawn(work).map_err(StorageError::thread)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { queue: Some(queue), threads, failure })
+        Ok(Self { queue: Some(queue), threads, failure, abandoned })
     }
 
     /// Takes a complete file. Waits while too many are in line.
@@ -84,15 +91,20 @@ fn most_waiting() -> usize {
     share.and_then(|share| usize::try_from(share).ok()).map_or(MOST_WAITING, |share| share.min(MOST_WAITING))
 }
 
-/// One thread: takes file after file until the queue is closed and empty.
+/// One thread: takes file after file until the queue is closed and empty. What comes once the work was abandoned
+/// is not synced.
 fn sync_files(
     policy: SyncPolicy,
     files: &Mutex<Receiver<OutputFile>>,
     failure: &Mutex<Option<StorageError>>,
+    abandoned: &AtomicBool,
 ) {
     loop {
         let next = files.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut file) = next else { return };
+        if abandoned.load(Ordering::Relaxed) {
+            continue;
+        }
         if let Err(error) = file.sync_content(policy) {
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
@@ -101,6 +113,7 @@ fn sync_files(
 
 impl Drop for BackgroundSync {
     fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
         self.join();
     }
 }
@@ -128,10 +141,21 @@ mod tests {
 
     #[test]
     fn bb_260_a_failed_sync_is_reported() {
-        let root = Directory::open("/dev").unwrap();
         let mut sync = BackgroundSync::start(SyncPolicy::Durable).unwrap();
-        sync.sync(OutputFile::create_or_empty(&root, "full", Access::Owner).unwrap()).unwrap();
+        sync.sync(OutputFile::over("/dev/full")).unwrap();
         let error = sync.finish().unwrap_err();
         assert_eq!(error.to_string(), "could not fsync file \"/dev/full\"");
+    }
+
+    #[test]
+    fn what_is_in_line_when_the_work_is_abandoned_is_not_synced() {
+        for (given_up, fails) in [(true, false), (false, true)] {
+            let (queue, files) = sync_channel(1);
+            queue.send(OutputFile::over("/dev/full")).unwrap();
+            drop(queue);
+            let (failure, abandoned) = (Mutex::new(None), AtomicBool::new(given_up));
+            sync_files(SyncPolicy::Durable, &Mutex::new(files), &failure, &abandoned);
+            assert_eq!(failure.into_inner().unwrap().is_some(), fails);
+        }
     }
 }
