@@ -330,6 +330,7 @@ mod tests {
     fn bb_004_options_that_are_none() {
         assert_eq!(usage(&["--bogus"]), "unrecognized option '--bogus'");
         assert_eq!(usage(&["-Pk"]), "invalid option -- 'k'");
+        assert_eq!(usage(&["-P-c", "fast"]), "invalid option -- '-'");
         assert_eq!(usage(&["-D"]), "option '-D' requires an argument".replace("-D", "--pgdata"));
         assert_eq!(usage(&["--progress=1"]), "option '--progress' doesn't allow an argument");
         assert_eq!(
