@@ -52,7 +52,11 @@ impl AccompanyingWal {
             .map_err(|error| BackupError::Thread(OsError(error)))?;
         let thread = std::thread::Builder::new()
             .name("wal-receiver".to_owned())
-            .spawn(move || runtime.block_on(receiver.run(ready_sender, outcome_sender)))
+            .spawn(move || {
+                runtime.block_on(receiver.run(ready_sender, outcome_sender));
+                // A name that is still being resolved must not hold up a run that was cancelled.
+                runtime.shutdown_background();
+            })
             .map_err(|error| BackupError::Thread(OsError(error)))?;
         let wal = Self { end, outcome, cancel, thread: Some(thread) };
         ready.await.unwrap_or(Err(BackupError::ThreadDied))?;

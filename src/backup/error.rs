@@ -21,7 +21,7 @@ pub enum BackupError {
     /// The server refused a command, or the connection broke.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The server is too old for this client.
+    /// The server is too old for this client, or too new.
     #[error(transparent)]
     UnsupportedServer(#[from] UnsupportedServer),
     /// Something could not be stored.

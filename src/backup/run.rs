@@ -66,6 +66,8 @@ pub async fn run<D: Destination + 'static>(
     let work = move || {
         let backup = Backup { config, options, observer, cancel };
         let result = runtime.block_on(backup.run(&mut destination));
+        // A name that is still being resolved must not hold up a run that was cancelled.
+        runtime.shutdown_background();
         // Nobody waits where the future was dropped.
         let _ = sender.send(result.map(|report| (report, destination)));
     };

@@ -21,10 +21,10 @@ use crate::conninfo::{Config, ConninfoError, Environment, Keyword, Settings};
 use crate::storage::SyncPolicy;
 use crate::types::OsError;
 
-/// Runs the program.
-pub(super) fn main(program: &str, arguments: Vec<OsString>, messages: &Messages) -> ExitCode {
+/// Runs the program; `command` is what a user types to run it.
+pub(super) fn main(program: &str, command: &str, arguments: Vec<OsString>, messages: &Messages) -> ExitCode {
     match arguments.get(1).and_then(|argument| argument.to_str()) {
-        Some("--help" | "-?") => return messages.print(&help::basebackup(program)),
+        Some("--help" | "-?") => return messages.print(&help::basebackup(command)),
         Some("--version" | "-V") => return messages.print(&help::version("pg_basebackup")),
         _ => {}
     }

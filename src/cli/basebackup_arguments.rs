@@ -4,7 +4,7 @@
 //! in which people know the refusals (BB-007, BB-031 … BB-050). Neither touches the world.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -156,6 +156,11 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Plan, Refusal> {
     plan(typed)
 }
 
+/// The same path without slashes at the end, doubled slashes and `.` parts: it is shown, and made, part by part.
+fn without_noise(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
 fn refuse_if(condition: bool, message: &str) -> Result<(), Refusal> {
     if condition { Err(Refusal::Usage(message.to_owned())) } else { Ok(()) }
 }
@@ -189,9 +194,9 @@ fn plan(typed: Typed) -> Result<Plan, Refusal> {
                 _ => PasswordPrompt::OnDemand,
             },
         },
-        directory: typed.pgdata.unwrap_or_default(),
+        directory: typed.pgdata.as_deref().map(without_noise).unwrap_or_default(),
         format,
-        wal_directory: typed.waldir,
+        wal_directory: typed.waldir.as_deref().map(without_noise),
         tablespace_mappings: typed.tablespace_mapping,
         wal_method,
         slot,
@@ -305,9 +310,27 @@ mod tests {
     }
 
     #[test]
+    fn bb_240_paths_lose_what_says_nothing() {
+        for (typed, meant) in [
+            ("d/", "d"),
+            ("d//", "d"),
+            ("/a//d/./", "/a/d"),
+            ("./d", "./d"),
+            (".", "."),
+            ("./", "."),
+            ("..", ".."),
+        ] {
+            let plan = parse_line(&["-D", typed, "--waldir", "/w//x/"]).unwrap();
+            assert_eq!(plan.directory.as_os_str(), meant);
+            assert_eq!(plan.wal_directory.unwrap().as_os_str(), "/w/x");
+        }
+    }
+
+    #[test]
     fn bb_004_options_that_are_none() {
         assert_eq!(usage(&["--bogus"]), "unrecognized option '--bogus'");
         assert_eq!(usage(&["-Pk"]), "invalid option -- 'k'");
+        assert_eq!(usage(&["-P-c", "fast"]), "invalid option -- '-'");
         assert_eq!(usage(&["-D"]), "option '-D' requires an argument".replace("-D", "--pgdata"));
         assert_eq!(usage(&["--progress=1"]), "option '--progress' doesn't allow an argument");
         assert_eq!(

@@ -107,7 +107,9 @@ fn missing_value(argument: &str) -> String {
 
 fn unknown_option(command: &Command, argument: &str) -> String {
     let name = name_of(argument);
-    match name.strip_prefix("--") {
+    match name.strip_prefix("--").filter(|long| !long.is_empty()) {
+        // A dash among bundled options is one that does not exist.
+        None if name == "--" => "invalid option -- '-'".to_owned(),
         None => format!("invalid option -- '{}'", name.trim_start_matches('-')),
         Some(long) => match &matching_longs(command, long)[..] {
             candidates @ [_, _, ..] => {

@@ -29,10 +29,10 @@ Under the name pg_basebackup the program is that command.
     )
 }
 
-/// The options of `pg_basebackup`.
-pub(super) fn basebackup(program: &str) -> String {
+/// The options of `pg_basebackup`, under the name that a user types.
+pub(super) fn basebackup(command: &str) -> String {
     format!(
-        "{program} takes a base backup of a running PostgreSQL server.\n\nUsage:\n  {program} [OPTION]...\n{OPTIONS}"
+        "{command} takes a base backup of a running PostgreSQL server.\n\nUsage:\n  {command} [OPTION]...\n{OPTIONS}"
     )
 }
 

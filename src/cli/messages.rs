@@ -10,6 +10,8 @@ use std::process::ExitCode;
 #[derive(Clone, Debug)]
 pub(super) struct Messages {
     program: String,
+    /// What a user types to run it.
+    command: String,
     colors: bool,
 }
 
@@ -21,13 +23,13 @@ const RESET: &str = "\x1b[0m";
 
 impl Messages {
     /// Messages of the program; coloured if `PG_COLOR` says so.
-    pub(super) fn new(program: &str) -> Self {
+    pub(super) fn new(program: &str, command: &str) -> Self {
         let colors = match std::env::var("PG_COLOR").as_deref() {
             Ok("always") => true,
             Ok("auto") => std::io::stderr().is_terminal(),
             _ => false,
         };
-        Self { program: program.to_owned(), colors }
+        Self { program: program.to_owned(), command: command.to_owned(), colors }
     }
 
     /// Something failed. Lines after the first belong to the message.
@@ -57,7 +59,7 @@ impl Messages {
 
     /// Where to read about the options.
     pub(super) fn try_help(&self) {
-        self.hint(&format!("Try \"{} --help\" for more information.", self.program));
+        self.hint(&format!("Try \"{} --help\" for more information.", self.command));
     }
 
     /// Text for standard output; the exit status says whether it got there.

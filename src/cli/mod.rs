@@ -31,10 +31,10 @@ enum Personality {
 /// Runs the program that the command line names and returns its exit status.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let program = program_name(&arguments);
-    let (personality, arguments) = personality(&program, arguments);
-    let messages = Messages::new(&program);
+    let (personality, command, arguments) = personality(&program, arguments);
+    let messages = Messages::new(&program, &command);
     match personality {
-        Personality::BaseBackup => basebackup::main(&program, arguments, &messages),
+        Personality::BaseBackup => basebackup::main(&program, &command, arguments, &messages),
         Personality::Overview => overview(&program, &arguments, &messages),
     }
 }
@@ -45,16 +45,17 @@ fn program_name(arguments: &[OsString]) -> String {
     Path::new(first).file_name().unwrap_or(first).to_string_lossy().into_owned()
 }
 
-/// Picks by the name of the program, and failing that by its first argument, which is taken out.
-fn personality(program: &str, mut arguments: Vec<OsString>) -> (Personality, Vec<OsString>) {
+/// Picks by the name of the program, and failing that by its first argument, which is taken out. What a user
+/// types to run the personality comes with it.
+fn personality(program: &str, mut arguments: Vec<OsString>) -> (Personality, String, Vec<OsString>) {
     if program == "pg_basebackup" {
-        return (Personality::BaseBackup, arguments);
+        return (Personality::BaseBackup, program.to_owned(), arguments);
     }
     if arguments.get(1).is_some_and(|command| command == "basebackup") {
         arguments.remove(1);
-        return (Personality::BaseBackup, arguments);
+        return (Personality::BaseBackup, format!("{program} basebackup"), arguments);
     }
-    (Personality::Overview, arguments)
+    (Personality::Overview, program.to_owned(), arguments)
 }
 
 fn overview(program: &str, arguments: &[OsString], messages: &Messages) -> ExitCode {
@@ -71,5 +72,18 @@ fn overview(program: &str, arguments: &[OsString], messages: &Messages) -> ExitC
             messages.try_help();
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_named_as_it_is_typed() {
+        let command = |line: &[&str]| personality(line[0], line.iter().map(OsString::from).collect()).1;
+        assert_eq!(command(&["pg_basebackup", "-P"]), "pg_basebackup");
+        assert_eq!(command(&["pgsiphon", "basebackup", "-P"]), "pgsiphon basebackup");
+        assert_eq!(command(&["pgsiphon"]), "pgsiphon");
     }
 }

@@ -16,7 +16,7 @@ pub enum ClientError {
     /// The answer to a command is not what the protocol promises.
     #[error(transparent)]
     Answer(#[from] ResultSetError),
-    /// The server is too old for the command.
+    /// The server is too old for the command, or newer than any that is known.
     #[error(transparent)]
     UnsupportedServer(#[from] UnsupportedServer),
     /// The server stores dates in a way that this client does not read (BB-067).

@@ -21,7 +21,7 @@ pub struct ServerFeatures {
     pub wal_summaries: bool,
 }
 
-/// A server that this client cannot take a backup from.
+/// A server that this client cannot take a backup from: one that is too old, or newer than any that it knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("incompatible server version {0}")]
 pub struct UnsupportedServer(pub ServerVersion);
@@ -43,9 +43,27 @@ impl ServerFeatures {
     /// Checks that a base backup can be taken from a server of that version (BB-052).
     pub fn for_base_backup(version: &ServerVersion) -> Result<Self, UnsupportedServer> {
         const OLDEST_WITH_ONE_ARCHIVE_STREAM: u32 = 15;
-        if version.major() < OLDEST_WITH_ONE_ARCHIVE_STREAM {
+        const NEWEST_KNOWN: u32 = 18;
+        if !(OLDEST_WITH_ONE_ARCHIVE_STREAM..=NEWEST_KNOWN).contains(&version.major()) {
             return Err(UnsupportedServer(version.clone()));
         }
         Ok(Self::of(version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bb_052_servers_that_are_not_known_are_refused() {
+        let checked = |text| ServerFeatures::for_base_backup(&ServerVersion::parse(text));
+        for known in ["15.0", "18.6", "18beta1"] {
+            assert!(checked(known).is_ok(), "{known}");
+        }
+        for other in ["14.19", "19devel", "19.0", ""] {
+            let refusal = checked(other).unwrap_err();
+            assert_eq!(refusal.to_string(), format!("incompatible server version {other}"));
+        }
     }
 }

@@ -216,10 +216,19 @@ mod tests {
 
     #[test]
     fn bb_260_a_failed_sync_is_reported() {
-        let root = Directory::open("/dev").unwrap();
         let mut sync = BackgroundSync::start(SyncPolicy::Durable).unwrap();
-        sync.sync(OutputFile::create_or_empty(&root, "full", Access::Owner).unwrap()).unwrap();
+        sync.sync(OutputFile::over("/dev/full")).unwrap();
         let error = sync.finish().unwrap_err();
         assert_eq!(error.to_string(), "could not fsync file \"/dev/full\"");
+    }
+
+    #[test]
+    fn what_is_in_line_when_the_work_is_abandoned_is_not_synced() {
+        for (given_up, fails) in [(true, false), (false, true)] {
+            let mut sync = BackgroundSync::start(SyncPolicy::Durable).unwrap();
+            sync.shared.abandoned.store(given_up, Ordering::Relaxed);
+            sync.sync(OutputFile::over("/dev/full")).unwrap();
+            assert_eq!(sync.finish().is_err(), fails);
+        }
     }
 }

@@ -277,24 +277,11 @@ fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageErro
 }
 
 #[cfg(test)]
-mod tests {
-    use std::error::Error;
-    use std::os::unix::fs::PermissionsExt;
-
-    use rustix::fs::CWD;
-
-    use super::*;
-
-    fn fixture() -> (tempfile::TempDir, Arc<Directory>) {
-        let root = tempfile::tempdir().unwrap();
-        let directory = Directory::open(root.path()).unwrap();
-        (root, directory)
-    }
-
-    /// A file that is really something else.
-    fn file_over(special: &str) -> OutputFile {
-        let handle = rustix::fs::openat(CWD, special, OFlags::RDWR, Mode::empty()).unwrap();
-        OutputFile {
+impl OutputFile {
+    /// A file that is really something else, such as a device, which is left as it is.
+    pub(super) fn over(special: &str) -> Self {
+        let handle = rustix::fs::openat(rustix::fs::CWD, special, OFlags::RDWR, Mode::empty()).unwrap();
+        Self {
             handle,
             path: special.into(),
             directory: Directory::open("/").unwrap(),
@@ -303,6 +290,20 @@ mod tests {
             entry_synced: true,
             failed: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn fixture() -> (tempfile::TempDir, Arc<Directory>) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        (root, directory)
     }
 
     #[test]
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn rw_154_a_full_disk_is_named_and_nothing_of_the_file_is_durable_any_more() {
-        let mut file = file_over("/dev/full");
+        let mut file = OutputFile::over("/dev/full");
         let error = file.append(b"wal").unwrap_err();
         assert_eq!(error.to_string(), "could not write to file \"/dev/full\"");
         assert_eq!(error.source().unwrap().to_string(), "No space left on device");
@@ -354,7 +355,7 @@ mod tests {
     fn rw_159_a_failed_sync_is_final_even_if_the_next_would_work() {
         let (_root, directory) = fixture();
         let good = OutputFile::create_new(&directory, "good", Access::Owner).unwrap();
-        let mut file = file_over("/dev/full");
+        let mut file = OutputFile::over("/dev/full");
         let error = file.sync(SyncPolicy::Durable, ()).unwrap_err();
         assert_eq!(error.to_string(), "could not fsync file \"/dev/full\"");
         assert_eq!(error.source().unwrap().to_string(), "Invalid argument");

@@ -82,8 +82,8 @@ impl DirectoryDestination {
         self
     }
 
-    /// Puts tablespaces into other directories than they have on the server. A mapping that fits none is
-    /// ignored.
+    /// Puts tablespaces into other directories than they have on the server. Of several mappings that fit, the
+    /// first counts; one that fits none is ignored.
     pub fn with_tablespace_mappings(mut self, mappings: Vec<TablespaceMapping>) -> Self {
         self.tablespace_mappings = mappings;
         self
@@ -95,7 +95,7 @@ impl DirectoryDestination {
 
     /// Where a tablespace, or whatever else a link leads to, is to be found here.
     fn mapped(&self, location: &Path) -> PathBuf {
-        let mapped = self.tablespace_mappings.iter().rev().find_map(|mapping| mapping.apply(location));
+        let mapped = self.tablespace_mappings.iter().find_map(|mapping| mapping.apply(location));
         mapped.unwrap_or(location).to_owned()
     }
 
@@ -305,6 +305,15 @@ mod tests {
         for path in ["base", "base/1", "pg_tblspc/x", "pg_wal2", "16384"] {
             assert!(!may_exist(Path::new(path)), "{path}");
         }
+    }
+
+    #[test]
+    fn bb_006_of_mappings_for_one_directory_the_first_counts() {
+        let mapping = |new| TablespaceMapping::new(Path::new("/old"), Path::new(new));
+        let destination = DirectoryDestination::new("d", SyncPolicy::Never, CleanUpPolicy::Keep)
+            .with_tablespace_mappings(vec![mapping("/first"), mapping("/second")]);
+        assert_eq!(destination.mapped(Path::new("/old/")), Path::new("/first"));
+        assert_eq!(destination.mapped(Path::new("/other")), Path::new("/other"));
     }
 
     #[test]
