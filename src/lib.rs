@@ -3,7 +3,7 @@
 //!
 //! The crate is the library below the programs of the same name. It has two floors for its users:
 //!
-//! - [`client::ReplicationClient`] is the protocol, typed: one method for each replication command, and streams
+//! - [`ReplicationClient`] is the protocol, typed: one method for each replication command, and streams
 //!   for `BASE_BACKUP` and `START_REPLICATION`.
 //! - [`backup::run`] and [`receive::stream`] are the pipelines that the programs run: a backup into a
 //!   [`backup::Destination`], WAL into a [`receive::WalArchive`], verified and durable.
@@ -60,3 +60,6 @@ pub mod storage;
 pub mod tar;
 pub mod types;
 pub mod wal;
+
+pub use client::ReplicationClient;
+pub use conninfo::Config;
