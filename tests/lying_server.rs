@@ -47,6 +47,7 @@ fn bb_103_bb_104_messages_out_of_turn_or_form() {
     assert_refused(&with_payload(0, &data(b"x")), "unexpected payload data");
     let end = Session::honest().payloads.len();
     assert_refused(&with_payload(end, &new_archive("more.tar", "")), "archives must precede manifest");
+    assert_refused(&with_payload(end, b"m"), "server sent more than one backup manifest");
     for (payload, reason) in [
         (&b""[..], "empty COPY message"),
         (b"x", "malformed COPY message of type 120, length 1"),

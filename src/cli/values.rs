@@ -61,7 +61,12 @@ pub(super) fn checkpoint(text: &str) -> Result<Checkpoint, InvalidValue> {
 /// `-s`: whole seconds.
 pub(super) fn status_interval(text: &str) -> Result<u32, InvalidValue> {
     const LARGEST: i64 = i32::MAX as i64 / 1000;
-    let Ok(seconds) = text.trim_matches(is_c_space).parse::<i64>() else {
+    // Nothing at all counts as zero, as C reads it.
+    let digits = match text.trim_matches(is_c_space) {
+        "" => "0",
+        digits => digits,
+    };
+    let Ok(seconds) = digits.parse::<i64>() else {
         return invalid(format!("invalid value \"{text}\" for option -s/--status-interval"));
     };
     match u32::try_from(seconds) {
@@ -232,6 +237,7 @@ mod tests {
     fn bb_013_status_interval() {
         assert_eq!(status_interval(" 5\t"), Ok(5));
         assert_eq!(status_interval("2147483"), Ok(2_147_483));
+        assert_eq!((status_interval(""), status_interval(" ")), (Ok(0), Ok(0)));
         assert_eq!(refusal(status_interval("5s")), "invalid value \"5s\" for option -s/--status-interval");
         for text in ["-1", "2147484"] {
             assert_eq!(refusal(status_interval(text)), "-s/--status-interval must be in range 0..2147483");

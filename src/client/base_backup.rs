@@ -103,6 +103,9 @@ impl<'a> BackupStream<'a> {
                 self.position = Position::InArchive;
                 BackupEvent::Archive { name, tablespace_path }
             }
+            ArchiveMessage::Manifest if self.position == Position::InManifest => {
+                return Err(ClientError::SecondManifest);
+            }
             ArchiveMessage::Manifest => {
                 self.position = Position::InManifest;
                 BackupEvent::Manifest

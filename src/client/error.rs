@@ -52,6 +52,9 @@ pub enum ClientError {
     /// An archive came after the manifest.
     #[error("archives must precede manifest")]
     ArchiveAfterManifest,
+    /// A second manifest came.
+    #[error("server sent more than one backup manifest")]
+    SecondManifest,
     /// A message of the WAL stream contradicts the protocol.
     #[error(transparent)]
     WalMessage(#[from] WalMessageError),
