@@ -65,6 +65,12 @@ pub enum BackupError {
     /// A manifest was asked for and none came.
     #[error("server sent no backup manifest")]
     NoManifest,
+    /// An archive came that was not announced, or a second time.
+    #[error("server sent an archive that is not part of the backup: \"{0}\"")]
+    UnexpectedArchive(String),
+    /// A tablespace that was announced did not come.
+    #[error("server sent no archive of tablespace {0}")]
+    NoTablespaceArchive(u32),
     /// The main data directory did not come.
     #[error("server sent no archive of the main data directory")]
     NoMainArchive,

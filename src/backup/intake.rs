@@ -23,7 +23,8 @@ pub(super) struct Intake<'d, D: ?Sized> {
     tablespaces: &'d [Tablespace],
     /// For the main archive, taken when it begins.
     injection: Option<MemberInjection>,
-    main_archive_came: bool,
+    /// For each of the tablespaces, whether its archive has begun.
+    came: Vec<bool>,
     stage: Stage,
 }
 
@@ -78,7 +79,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     ) -> Self {
         let stage = Stage::Between(ReceivedFiles::new(algorithm));
         let outlet = Outlet::new(destination);
-        Self { outlet, tablespaces, injection, main_archive_came: false, stage }
+        Self { outlet, tablespaces, injection, came: vec![false; tablespaces.len()], stage }
     }
 
     /// The destination, for a look at what it is doing.
@@ -100,7 +101,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         let location = ArchiveLocation::of_archive(path, self.tablespaces)?;
         received.begin_archive(location.oid());
         let is_main = location == ArchiveLocation::Main;
-        self.main_archive_came |= is_main;
+        self.note_arrival(name, &location)?;
         self.outlet.begin_archive(name, &location)?;
         let archive = match self.injection.take_if(|_| is_main) {
             None => OpenArchive::AsReceived(TarSplitter::new()),
@@ -152,7 +153,23 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
                 None
             }
         };
-        if self.main_archive_came { Ok(verified) } else { Err(BackupError::NoMainArchive) }
+        match self.tablespaces.iter().zip(&self.came).find(|(_, came)| !**came) {
+            None => Ok(verified),
+            Some((Tablespace { oid: None, .. }, _)) => Err(BackupError::NoMainArchive),
+            Some((Tablespace { oid: Some(oid), .. }, _)) => Err(BackupError::NoTablespaceArchive(*oid)),
+        }
+    }
+
+    /// Each tablespace that was announced comes once.
+    fn note_arrival(&mut self, name: &ArchiveName, location: &ArchiveLocation) -> Result<(), BackupError> {
+        let of_location = self.tablespaces.iter().position(|tablespace| tablespace.oid == location.oid());
+        match of_location.and_then(|index| self.came.get_mut(index)) {
+            Some(came) if !*came => {
+                *came = true;
+                Ok(())
+            }
+            _ => Err(BackupError::UnexpectedArchive(name.to_string())),
+        }
     }
 
     /// Ends the archive at hand, if there is one.
@@ -272,4 +289,51 @@ fn read_manifest(
 
 fn compare(comparison: &mut Comparison, file: &FileEntry) -> Result<(), BackupError> {
     Ok(comparison.check(file)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{Observer, Traces};
+    use crate::storage::StorageError;
+
+    struct Nowhere;
+
+    impl Destination for Nowhere {
+        fn form(&self) -> Form {
+            Form::Archives
+        }
+        fn write(&mut self, _: &[Bytes]) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn publish(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn abandon(&mut self, _: Traces, _: &dyn Observer) {}
+    }
+
+    /// Takes in empty archives at these places and nothing else.
+    fn outcome(paths: &[&str]) -> Result<(), String> {
+        let announced = |oid, location: &'static str| Tablespace { oid, location: location.into(), size: 0 };
+        let tablespaces = [announced(Some(5), "/srv/ts"), announced(None, "")];
+        let mut destination = Nowhere;
+        let mut intake = Intake::new(&mut destination, &tablespaces, ChecksumAlgorithm::None, None);
+        let name = ArchiveName::new(b"x.tar").unwrap();
+        let taken = paths.iter().try_for_each(|path| intake.begin_archive(&name, path.as_bytes()));
+        taken.and_then(|()| intake.finish().map(drop)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn bb_101_every_archive_that_was_announced_comes_once() {
+        assert_eq!(outcome(&["/srv/ts", ""]), Ok(()));
+        assert_eq!(outcome(&[""]), Err("server sent no archive of tablespace 5".to_owned()));
+        let no_main = "server sent no archive of the main data directory";
+        assert_eq!(outcome(&["/srv/ts"]), Err(no_main.to_owned()));
+        let twice = "server sent an archive that is not part of the backup: \"x.tar\"";
+        assert_eq!(outcome(&["/srv/ts", "", ""]), Err(twice.to_owned()));
+        assert_eq!(outcome(&["/srv/ts", "/srv/ts", ""]), Err(twice.to_owned()));
+    }
 }
