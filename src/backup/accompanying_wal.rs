@@ -131,7 +131,9 @@ impl Receiver {
 
     /// Connects and makes the slot that the options name.
     async fn prepare(&mut self) -> Result<ReplicationClient, BackupError> {
-        let mut client = ReplicationClient::connect_with(&self.request.config, self.notices.clone()).await?;
+        let mut client = ReplicationClient::connect_with(&self.request.config, self.notices.clone())
+            .await
+            .map_err(BackupError::ConnectReceiver)?;
         client.require_integer_datetimes()?;
         // Every connection of the reference asks, and operators expect the same commands (BB-073).
         client.data_directory_mode().await?;

@@ -18,6 +18,9 @@ pub enum BackupError {
     /// The server could not be connected to.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The second connection, for WAL, could not be made although the first one could.
+    #[error(transparent)]
+    ConnectReceiver(ConnectError),
     /// The server refused a command, or the connection broke.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -78,6 +81,9 @@ pub enum BackupError {
     /// A manifest was asked for and none came.
     #[error("server sent no backup manifest")]
     NoManifest,
+    /// An archive came that was not announced, or a second time.
+    #[error("server sent an archive that is not part of the backup: \"{0}\"")]
+    UnexpectedArchive(String),
     /// The main data directory did not come.
     #[error("server sent no archive of the main data directory")]
     NoMainArchive,
@@ -108,7 +114,7 @@ impl BackupError {
     /// Whether the same may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect(error) => error.is_retryable(),
+            Self::Connect(error) | Self::ConnectReceiver(error) => error.is_retryable(),
             Self::Client(error) => error.is_retryable(),
             Self::Storage(error) => error.is_retryable(),
             Self::ReceiverDied(error) | Self::Receiver(error) => error.is_retryable(),
@@ -131,7 +137,7 @@ impl BackupError {
     /// What a person can do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Connect(error) => error.hint(),
+            Self::Connect(error) | Self::ConnectReceiver(error) => error.hint(),
             _ => None,
         }
     }

@@ -104,7 +104,9 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         }
         let location = ArchiveLocation::of_archive(path, self.tablespaces)?;
         received.begin_archive(location.oid());
-        self.archives.insert(location.oid());
+        if !self.archives.insert(location.oid()) {
+            return Err(BackupError::UnexpectedArchive(name.to_string()));
+        }
         let is_main = location == ArchiveLocation::Main;
         self.outlet.begin_archive(name, &location)?;
         let archive = match self.injection.take_if(|_| is_main) {
@@ -289,4 +291,51 @@ fn read_manifest(
 
 fn compare(comparison: &mut Comparison, file: &FileEntry) -> Result<(), BackupError> {
     Ok(comparison.check(file)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{Observer, Traces};
+    use crate::storage::StorageError;
+
+    struct Nowhere;
+
+    impl Destination for Nowhere {
+        fn form(&self) -> Form {
+            Form::Archives
+        }
+        fn write(&mut self, _: &[Bytes]) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn publish(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn abandon(&mut self, _: Traces, _: &dyn Observer) {}
+    }
+
+    /// Takes in empty archives at these places and nothing else.
+    fn outcome(paths: &[&str]) -> Result<(), String> {
+        let announced = |oid, location: &'static str| Tablespace { oid, location: location.into(), size: 0 };
+        let tablespaces = [announced(Some(5), "/srv/ts"), announced(None, "")];
+        let mut destination = Nowhere;
+        let mut intake = Intake::new(&mut destination, &tablespaces, ChecksumAlgorithm::None, None);
+        let name = ArchiveName::new(b"x.tar").unwrap();
+        let taken = paths.iter().try_for_each(|path| intake.begin_archive(&name, path.as_bytes()));
+        taken.and_then(|()| intake.finish().map(drop)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn bb_101_every_archive_that_was_announced_comes_once() {
+        assert_eq!(outcome(&["/srv/ts", ""]), Ok(()));
+        assert_eq!(outcome(&[""]), Err("server sent no archive of the tablespace \"/srv/ts\"".to_owned()));
+        let no_main = "server sent no archive of the main data directory";
+        assert_eq!(outcome(&["/srv/ts"]), Err(no_main.to_owned()));
+        let twice = "server sent an archive that is not part of the backup: \"x.tar\"";
+        assert_eq!(outcome(&["/srv/ts", "", ""]), Err(twice.to_owned()));
+        assert_eq!(outcome(&["/srv/ts", "/srv/ts", ""]), Err(twice.to_owned()));
+    }
 }

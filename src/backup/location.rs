@@ -35,6 +35,7 @@ impl ArchiveLocation {
 
 /// A server names a place for a tablespace that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidLocation {
     /// A relative path that is not the one of a tablespace inside the data directory.
     #[error("tablespace {oid} has an unsafe location: \"{}\"", .path.display())]

@@ -5,17 +5,30 @@
 //! only what the client itself writes is copied. The end of the archive is always the two zero blocks,
 //! whatever the server sent (BB-142).
 
+use std::fmt;
+
+use zeroize::Zeroizing;
+
 use crate::tar::{
     END_OF_ARCHIVE, Entry, EntryKind, MemberHeader, Piece, TarError, TarSplitter, padding_len, with_new_size,
 };
 
 /// A file that the client puts into an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It may hold a password: `Debug` shows its name and size alone, and the memory is overwritten when it is
+/// dropped.
+#[derive(Clone, PartialEq, Eq)]
 pub struct InjectedFile {
     /// The name, at most 99 bytes.
     pub path: &'static str,
     /// What is in it.
-    pub content: Vec<u8>,
+    pub content: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for InjectedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InjectedFile").field("path", &self.path).field("size", &self.content.len()).finish()
+    }
 }
 
 /// What the members that the client writes say of themselves.
@@ -27,13 +40,22 @@ pub struct InjectedAttributes {
     pub modified_at: u64,
 }
 
-/// A part of the archive that comes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A part of the archive that comes out. `Debug` shows sizes alone, because what was written may be secret.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Stretch<'c> {
     /// Bytes of the chunk, unchanged.
     Received(&'c [u8]),
     /// Bytes that the client wrote, or a header that came in several chunks.
     Written(Vec<u8>),
+}
+
+impl fmt::Debug for Stretch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Received(bytes) => write!(f, "Received({} bytes)", bytes.len()),
+            Self::Written(bytes) => write!(f, "Written({} bytes)", bytes.len()),
+        }
+    }
 }
 
 impl AsRef<[u8]> for Stretch<'_> {
@@ -169,7 +191,7 @@ impl MemberInjection {
     /// At the end of the data of a member: writes what goes behind it.
     fn append(&mut self, at: usize, rewriting: &mut Rewriting<'_>) {
         if let (AtHand::Appended { size }, Some(file)) = (self.at_hand, &self.appended) {
-            let mut bytes = file.content.clone();
+            let mut bytes = file.content.to_vec();
             bytes.resize(bytes.len() + padding_len(size), 0);
             rewriting.write(at, bytes);
             self.append_done = true;
@@ -243,8 +265,8 @@ mod tests {
 
     fn injection() -> MemberInjection {
         MemberInjection::new(
-            Some(InjectedFile { path: "conf", content: b"more\n".to_vec() }),
-            Some(InjectedFile { path: "signal", content: Vec::new() }),
+            Some(InjectedFile { path: "conf", content: b"more\n".to_vec().into() }),
+            Some(InjectedFile { path: "signal", content: Vec::new().into() }),
             ATTRIBUTES,
         )
     }

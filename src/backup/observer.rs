@@ -53,6 +53,7 @@ pub enum Event<'a> {
 
 /// How far a transfer has come.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Progress<'a> {
     /// The bytes processed, before compression.
     pub done: u64,
@@ -68,6 +69,7 @@ pub struct Progress<'a> {
 
 /// What becomes of the traces of a failed backup (BB-241 … BB-246).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CleanUp<'a> {
     /// A directory that the backup made is removed with its contents.
     Removing(DirectoryRole, &'a Path),

@@ -17,10 +17,12 @@ pub(super) fn recovery_settings(
         text.extend_from_slice(name.as_bytes());
         text.extend_from_slice(b" = '");
         for &byte in value {
-            if matches!(byte, b'\'' | b'\\') {
-                text.push(byte);
+            match byte {
+                // The file is read line by line.
+                b'\n' => text.extend_from_slice(b"\\n"),
+                b'\'' | b'\\' => text.extend_from_slice(&[byte, byte]),
+                _ => text.push(byte),
             }
-            text.push(byte);
         }
         text.extend_from_slice(b"'\n");
     };
@@ -47,6 +49,12 @@ mod tests {
             &recovery_settings(b"user=u", None, true)[..],
             b"standby_mode = 'on'\nprimary_conninfo = 'user=u'\n"
         );
+    }
+
+    #[test]
+    fn a_line_break_in_a_value_does_not_end_the_line() {
+        let text = recovery_settings(b"password=a\nb", None, false);
+        assert_eq!(&text[..], b"primary_conninfo = 'password=a\\nb'\n");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! In: the version of the server and the settings as text. Out: the [`MemberInjection`] that makes a standby
 //! of whoever unpacks the archive.
 
+use zeroize::Zeroizing;
+
 use super::member_injection::{InjectedAttributes, InjectedFile, MemberInjection};
 use crate::types::ServerVersion;
 
@@ -16,12 +18,12 @@ const FIRST_WITH_SIGNAL_FILES: u32 = 12;
 /// are a `recovery.conf` that takes the place of any other (BB-159).
 pub fn recovery_injection(
     server: &ServerVersion,
-    settings: Vec<u8>,
+    settings: Zeroizing<Vec<u8>>,
     attributes: InjectedAttributes,
 ) -> MemberInjection {
     if server.major() >= FIRST_WITH_SIGNAL_FILES {
         let configuration = InjectedFile { path: "postgresql.auto.conf", content: settings };
-        let signal = InjectedFile { path: "standby.signal", content: Vec::new() };
+        let signal = InjectedFile { path: "standby.signal", content: Zeroizing::default() };
         MemberInjection::new(Some(configuration), Some(signal), attributes)
     } else {
         let configuration = InjectedFile { path: "recovery.conf", content: settings };
@@ -48,7 +50,7 @@ mod tests {
         }
         let archive = builder.into_inner().unwrap();
         let mut injection =
-            recovery_injection(&ServerVersion::parse(version), b"port = 1\n".to_vec(), ATTRIBUTES);
+            recovery_injection(&ServerVersion::parse(version), b"port = 1\n".to_vec().into(), ATTRIBUTES);
         let stretches = injection.push(&archive, |_| ()).unwrap();
         let mut result: Vec<u8> = stretches.iter().flat_map(AsRef::as_ref).copied().collect();
         result.extend(injection.finish().unwrap());

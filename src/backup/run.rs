@@ -28,6 +28,7 @@ use crate::types::{OsError, SegmentSize};
 
 /// A complete backup.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct BackupReport {
     /// Where its recovery starts.
     pub start: StartPoint,
@@ -293,7 +294,7 @@ impl Backup {
         let text = recovery_settings(conninfo.as_bytes(), slot, !client.features().signal_files);
         let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let attributes = InjectedAttributes { mode: access.file_mode(), modified_at };
-        Some(recovery_injection(version, text.to_vec(), attributes))
+        Some(recovery_injection(version, text, attributes))
     }
 
     /// The kind of checksum that the manifest will have. A name that is none is for the server to refuse.

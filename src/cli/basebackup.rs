@@ -1,9 +1,11 @@
 //! `pg_basebackup`.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustix::fs::Mode;
 use tokio_util::sync::CancellationToken;
 
 use super::basebackup_arguments::{self, PasswordPrompt, Plan};
@@ -30,6 +32,8 @@ pub(super) fn main(program: &str, command: &str, arguments: Vec<OsString>, messa
     }
     report_file_size_limit();
     raise_descriptor_limit();
+    // What is created gets its permissions at once; until then it is nobody else's.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let plan = match basebackup_arguments::parse(arguments) {
         Ok(plan) => plan,
         Err(refusal) => return refuse(refusal, messages),
@@ -62,7 +66,7 @@ fn settings(program: &str, plan: &Plan) -> Result<(Settings, Config), ConninfoEr
         .option(Keyword::FallbackApplicationName, program)
         .environment(Environment::of_process());
     if let Some(text) = &plan.connection.connection_string {
-        builder = builder.connection_string(text);
+        builder = builder.connection_string(text.as_bytes());
     }
     for (keyword, value) in [
         (Keyword::Host, &plan.connection.host),
@@ -70,7 +74,7 @@ fn settings(program: &str, plan: &Plan) -> Result<(Settings, Config), ConninfoEr
         (Keyword::User, &plan.connection.user),
     ] {
         if let Some(value) = value {
-            builder = builder.option(keyword, value);
+            builder = builder.option(keyword, value.as_bytes());
         }
     }
     let settings = builder.build()?;

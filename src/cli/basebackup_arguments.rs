@@ -27,12 +27,12 @@ const DEFAULT_STATUS_INTERVAL: u32 = 10;
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 struct Typed {
-    #[arg(short = 'D', long, allow_hyphen_values = true, value_name = "DIRECTORY")]
+    #[arg(short = 'D', long, allow_hyphen_values = true, value_parser = values::path())]
     pgdata: Option<PathBuf>,
     #[arg(short = 'F', long, allow_hyphen_values = true, value_parser = values::format)]
     format: Option<Format>,
     #[arg(short = 'i', long, allow_hyphen_values = true)]
-    incremental: Option<PathBuf>,
+    incremental: Option<OsString>,
     #[arg(short = 'r', long, allow_hyphen_values = true, value_parser = values::max_rate)]
     max_rate: Option<u32>,
     #[arg(short = 'R', long)]
@@ -41,7 +41,7 @@ struct Typed {
     target: Option<String>,
     #[arg(short = 'T', long, allow_hyphen_values = true, value_parser = values::tablespace_mapping)]
     tablespace_mapping: Vec<TablespaceMapping>,
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::path())]
     waldir: Option<PathBuf>,
     #[arg(short = 'X', long, allow_hyphen_values = true, value_parser = values::wal_method)]
     wal_method: Option<WalMethod>,
@@ -80,15 +80,15 @@ struct Typed {
     #[arg(long, allow_hyphen_values = true, value_parser = values::sync_method)]
     sync_method: Option<()>,
     #[arg(short = 'd', long, allow_hyphen_values = true)]
-    dbname: Option<String>,
+    dbname: Option<OsString>,
     #[arg(short = 'h', long, allow_hyphen_values = true)]
-    host: Option<String>,
+    host: Option<OsString>,
     #[arg(short = 'p', long, allow_hyphen_values = true)]
-    port: Option<String>,
+    port: Option<OsString>,
     #[arg(short = 's', long, allow_hyphen_values = true, value_parser = values::status_interval)]
     status_interval: Option<u32>,
     #[arg(short = 'U', long, allow_hyphen_values = true)]
-    username: Option<String>,
+    username: Option<OsString>,
     #[arg(short = 'w', long, overrides_with = "password")]
     no_password: bool,
     #[arg(short = 'W', long, overrides_with = "no_password")]
@@ -111,10 +111,10 @@ pub(super) enum PasswordPrompt {
 /// How to reach the server, as far as the command line says.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionArguments {
-    pub(super) connection_string: Option<String>,
-    pub(super) host: Option<String>,
-    pub(super) port: Option<String>,
-    pub(super) user: Option<String>,
+    pub(super) connection_string: Option<OsString>,
+    pub(super) host: Option<OsString>,
+    pub(super) port: Option<OsString>,
+    pub(super) user: Option<OsString>,
     pub(super) prompt: PasswordPrompt,
 }
 
@@ -307,6 +307,7 @@ mod tests {
         assert_eq!(parse_line(&["-D", "x", "-l", "--"]).unwrap().label, "--");
         assert_eq!(parse_line(&["-D", "x", "--label", "-P"]).unwrap().label, "-P");
         assert_eq!(parse_line(&["-D", "x", "-l", ""]).unwrap().label, "");
+        assert_eq!(parse_line(&["-D", ""]).unwrap().directory, PathBuf::new());
     }
 
     #[test]

@@ -88,6 +88,7 @@ pub(super) fn refusal(command: &Command, error: &clap::Error) -> Refusal {
             let message = std::error::Error::source(error).map(ToString::to_string);
             Refusal::Value(message.unwrap_or_else(|| format!("invalid value for option {argument}")))
         }
+        ErrorKind::InvalidUtf8 => Refusal::Value("a value on the command line is not valid UTF-8".to_owned()),
         ErrorKind::InvalidValue => Refusal::Usage(missing_value(&argument)),
         ErrorKind::TooManyValues => {
             Refusal::Usage(format!("option '{}' doesn't allow an argument", name_of(&argument)))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use crate::backup::TablespaceMapping;
 use crate::protocol::Checkpoint;
 
@@ -27,6 +29,11 @@ pub(super) enum WalMethod {
     None,
     Fetch,
     Stream,
+}
+
+/// A path as it is, also an empty one: whoever uses it says what is wrong with it.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 pub(super) fn format(text: &str) -> Result<Format, InvalidValue> {

@@ -7,6 +7,7 @@ use crate::protocol::{ArchiveMessage, ArchiveName, EndPoint, ResultSet, StartPoi
 /// What a backup stream delivers, in order: for each archive its start and its data, then the manifest, if
 /// one was asked for, and its data. Progress may come at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BackupEvent {
     /// An archive starts; the one before it, if any, is complete.
     Archive {

@@ -130,7 +130,8 @@ impl AttemptError {
         match message.sqlstate() {
             sqlstate::INVALID_AUTHORIZATION if is_about_pg_hba => Some(
                 "Add a line for the database \"replication\", this user and this address to pg_hba.conf on the \
-                 server, and reload its configuration.",
+                 server, and reload its configuration. A line of type hostssl does not fit, because this \
+                 version connects without TLS.",
             ),
             sqlstate::INSUFFICIENT_PRIVILEGE => {
                 Some("Give the role the REPLICATION attribute: ALTER ROLE … REPLICATION.")

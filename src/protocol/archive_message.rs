@@ -34,6 +34,7 @@ pub struct ArchiveName(String);
 
 /// A payload that is no message of the archive stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ArchiveMessageError {
     /// A message without a kind.
     #[error("empty COPY message")]

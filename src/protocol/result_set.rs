@@ -15,6 +15,7 @@ pub struct ResultSet {
 
 /// A result that is not what the command promises.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResultSetError {
     /// The message is cut short or contradicts itself.
     #[error("malformed result row")]

@@ -5,6 +5,7 @@ use crate::types::ServerVersion;
 /// What a server of some version understands and sends (section 9.1 of the backup behaviours).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about one version")]
+#[non_exhaustive]
 pub struct ServerFeatures {
     /// `SHOW data_directory_mode`, and with it group access.
     pub data_directory_mode: bool,
@@ -15,8 +16,6 @@ pub struct ServerFeatures {
     /// Replication commands take a list of options in parentheses, and a base backup is one tagged
     /// stream instead of one COPY for each tablespace.
     pub option_lists: bool,
-    /// `READ_REPLICATION_SLOT`.
-    pub read_replication_slot: bool,
     /// WAL summaries and with them `pg_wal/summaries` and incremental backups.
     pub wal_summaries: bool,
 }
@@ -35,7 +34,6 @@ impl ServerFeatures {
             signal_files: major >= 12,
             manifest: major >= 13,
             option_lists: major >= 15,
-            read_replication_slot: major >= 15,
             wal_summaries: major >= 17,
         }
     }

@@ -33,6 +33,7 @@ pub enum WalMessage {
 
 /// A payload that is no message of the WAL stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WalMessageError {
     /// The message ends before its header does.
     #[error("streaming header too small: {0}")]

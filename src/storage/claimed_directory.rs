@@ -100,15 +100,16 @@ impl ClaimedDirectory {
         if self.created {
             return fs::remove_dir_all(self.path());
         }
-        for entry in fs::read_dir(self.path())? {
+        let removed = fs::read_dir(self.path())?.map(|entry| {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
+                fs::remove_dir_all(entry.path())
             } else {
-                fs::remove_file(entry.path())?;
+                fs::remove_file(entry.path())
             }
-        }
-        Ok(())
+        });
+        // One that cannot be removed keeps none of the others.
+        removed.fold(Ok(()), Result::and)
     }
 }
 

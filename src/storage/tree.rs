@@ -35,6 +35,11 @@ impl Tree {
         self.elsewhere = Some((name.into(), directory));
     }
 
+    /// Closes what is kept open between members, where no more of them come for a while.
+    pub fn rest(&mut self) {
+        self.current = None;
+    }
+
     /// The path of a member, for messages.
     pub fn path_of(&self, member: &Path) -> PathBuf {
         self.root.path().join(member)

@@ -215,7 +215,9 @@ impl Destination for DirectoryDestination {
     }
 
     fn end_archive(&mut self) -> Result<(), StorageError> {
-        self.claimed()?.last_file = None;
+        let claimed = self.claimed()?;
+        claimed.last_file = None;
+        claimed.place(Path::new("")).0.rest();
         Ok(())
     }
 

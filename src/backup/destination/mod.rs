@@ -32,6 +32,7 @@ pub enum Form {
 
 /// What a destination must know of the server before it gets anything.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Preparation<'a> {
     /// Where each archive that will come has its contents, the main data directory included.
     pub locations: &'a [ArchiveLocation],
@@ -123,6 +124,7 @@ pub trait Destination: Send {
 
 /// What shall become of a backup that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Traces {
     /// It is worth nothing.
     Remove,
