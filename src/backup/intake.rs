@@ -16,7 +16,7 @@ use super::location::ArchiveLocation;
 use super::member_injection::{MemberInjection, Stretch};
 use super::outlet::Outlet;
 use super::verify_in_flight::{Compared, Comparison, ReceivedFiles};
-use crate::manifest::{ChecksumAlgorithm, FileEntry, ManifestItem, ManifestReader, WalRange};
+use crate::manifest::{FileEntry, ManifestItem, ManifestReader, WalRange};
 use crate::protocol::{ArchiveName, Tablespace};
 use crate::tar::{Piece, TarError, TarSplitter};
 use crate::types::SystemId;
@@ -78,10 +78,10 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     pub(super) fn new(
         destination: &'d mut D,
         tablespaces: &'d [Tablespace],
-        algorithm: ChecksumAlgorithm,
+        received: ReceivedFiles,
         injection: Option<MemberInjection>,
     ) -> Self {
-        let stage = Stage::Between(ReceivedFiles::new(algorithm));
+        let stage = Stage::Between(received);
         let outlet = Outlet::new(destination);
         Self { outlet, tablespaces, injection, archives: HashSet::new(), stage }
     }
@@ -322,7 +322,7 @@ mod tests {
         let announced = |oid, location: &'static str| Tablespace { oid, location: location.into(), size: 0 };
         let tablespaces = [announced(Some(5), "/srv/ts"), announced(None, "")];
         let mut destination = Nowhere;
-        let mut intake = Intake::new(&mut destination, &tablespaces, ChecksumAlgorithm::None, None);
+        let mut intake = Intake::new(&mut destination, &tablespaces, ReceivedFiles::unwanted(), None);
         let name = ArchiveName::new(b"x.tar").unwrap();
         let taken = paths.iter().try_for_each(|path| intake.begin_archive(&name, path.as_bytes()));
         taken.and_then(|()| intake.finish().map(drop)).map_err(|error| error.to_string())

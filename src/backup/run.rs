@@ -16,8 +16,8 @@ use super::observer::{Event, Observer, Progress};
 use super::options::{BackupOptions, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
-use super::verify_in_flight::Compared;
-use crate::client::{BackupEvent, BackupStream, ReplicationClient};
+use super::verify_in_flight::{Compared, ReceivedFiles};
+use crate::client::{BackupEvent, BackupStream, ClientError, ReplicationClient};
 use crate::connection::{Notice, NoticeHandler};
 use crate::conninfo::{Config, PrimaryConninfo};
 use crate::manifest::ChecksumAlgorithm;
@@ -161,17 +161,27 @@ impl Backup {
         destination.prepare(&preparation)?;
         let mut wal = self.start_receiver(start, server, &preparation, destination).await?;
 
-        let intake = Intake::new(destination, &tablespaces, self.checksum_algorithm(), injection);
+        let intake = Intake::new(destination, &tablespaces, self.received_files(), injection);
         let verified = self.take_in(&mut stream, intake, &tablespaces, wal.as_mut()).await?;
         if self.options.manifest != ManifestRequest::No && verified.is_none() {
             return Err(BackupError::NoManifest);
         }
-        let end = match &mut wal {
-            None => stream.finish().await?,
+        let finished = match &mut wal {
+            None => stream.finish().await,
             Some(wal) => tokio::select! {
-                end = stream.finish() => end?,
+                finished = stream.finish() => finished,
                 error = wal.failure() => return Err(error),
             },
+        };
+        let end = match finished {
+            // What came is kept, and is worth more with its WAL; that this fails too changes nothing.
+            Err(ClientError::ChecksumError(end)) => {
+                if let Some(wal) = wal {
+                    let _ = wal.finish(end.lsn).await;
+                }
+                return Err(ClientError::ChecksumError(end).into());
+            }
+            finished => finished?,
         };
         self.observer.observe(&Event::EndPoint(end));
         if let Some(wal) = wal {
@@ -297,12 +307,13 @@ impl Backup {
         Some(recovery_injection(version, text, attributes))
     }
 
-    /// The kind of checksum that the manifest will have. A name that is none is for the server to refuse.
-    fn checksum_algorithm(&self) -> ChecksumAlgorithm {
+    /// What is to be compared with the manifest: checksums of the kind that it will have. A name that is none
+    /// is for the server to refuse.
+    fn received_files(&self) -> ReceivedFiles {
         match (self.options.manifest, &self.options.manifest_checksums) {
-            (ManifestRequest::No, _) => ChecksumAlgorithm::None,
-            (_, Some(name)) => name.parse().unwrap_or(ChecksumAlgorithm::Crc32c),
-            (_, None) => ChecksumAlgorithm::Crc32c,
+            (ManifestRequest::No, _) => ReceivedFiles::unwanted(),
+            (_, Some(name)) => ReceivedFiles::new(name.parse().unwrap_or(ChecksumAlgorithm::Crc32c)),
+            (_, None) => ReceivedFiles::new(ChecksumAlgorithm::Crc32c),
         }
     }
 }

@@ -24,6 +24,8 @@ const UNLISTED_DIRECTORY: &[u8] = b"pg_wal/";
 /// random, so that a server cannot choose paths that share one.
 #[derive(Debug)]
 pub struct ReceivedFiles {
+    /// Whether there will be a manifest to compare them with.
+    wanted: bool,
     algorithm: ChecksumAlgorithm,
     /// What the paths in the archive at hand are below, empty or with a slash at the end.
     directory: Vec<u8>,
@@ -101,6 +103,7 @@ impl ReceivedFiles {
     /// Nothing has arrived, and the checksums are to be of this kind.
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
         Self {
+            wanted: true,
             algorithm,
             directory: Vec::new(),
             at_hand: None,
@@ -108,6 +111,11 @@ impl ReceivedFiles {
             bytes: Vec::new(),
             hash: RandomState::new(),
         }
+    }
+
+    /// Nothing is kept, because there will be no manifest.
+    pub fn unwanted() -> Self {
+        Self { wanted: false, ..Self::new(ChecksumAlgorithm::None) }
     }
 
     /// Begins an archive: that of the tablespace with this object ID, or the main one.
@@ -119,7 +127,7 @@ impl ReceivedFiles {
     /// Takes in the next piece of the archive.
     pub fn observe(&mut self, piece: &Piece<'_>) {
         match piece {
-            Piece::Entry(entry) if entry.kind == EntryKind::File => {
+            Piece::Entry(entry) if entry.kind == EntryKind::File && self.wanted => {
                 self.begin_file(entry.path.as_bytes(), entry.size);
             }
             Piece::Data(data) => {

@@ -128,7 +128,7 @@ impl<'a> BackupStream<'a> {
     pub async fn finish(self) -> Result<EndPoint, ClientError> {
         let end = rows(self.session).await.map_err(ClientError::BackupFailed)?.end_point()?;
         loop {
-            match self.session.reply().await.map_err(final_error)? {
+            match self.session.reply().await.map_err(|error| final_error(error, end))? {
                 Reply::Ready => return Ok(end),
                 Reply::Complete | Reply::Rows(_) => {}
                 Reply::CopyOut | Reply::CopyIn | Reply::CopyBoth => {
@@ -158,9 +158,9 @@ fn copy_error(error: ConnectionError) -> ClientError {
     }
 }
 
-fn final_error(error: ConnectionError) -> ClientError {
+fn final_error(error: ConnectionError, end: EndPoint) -> ClientError {
     match error.server_message() {
-        Some(message) if message.sqlstate() == sqlstate::DATA_CORRUPTED => ClientError::ChecksumError,
+        Some(message) if message.sqlstate() == sqlstate::DATA_CORRUPTED => ClientError::ChecksumError(end),
         _ => ClientError::FinalReceive(error),
     }
 }

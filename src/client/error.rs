@@ -1,5 +1,5 @@
 use crate::connection::{ConnectionError, ServerMessage};
-use crate::protocol::{ArchiveMessageError, ResultSetError, UnsupportedServer, WalMessageError};
+use crate::protocol::{ArchiveMessageError, EndPoint, ResultSetError, UnsupportedServer, WalMessageError};
 
 /// A replication command failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,10 @@ pub enum ClientError {
     /// The server ended the archive stream with an error.
     #[error("backup failed")]
     BackupFailed(#[source] ConnectionError),
-    /// The server found corrupt pages while it sent the backup (BB-095).
+    /// The server found corrupt pages while it sent the backup (BB-095), which is complete otherwise and ends
+    /// here.
     #[error("checksum error occurred")]
-    ChecksumError,
+    ChecksumError(EndPoint),
     /// The command ended with an error after all data had come.
     #[error("final receive failed")]
     FinalReceive(#[source] ConnectionError),
