@@ -169,6 +169,8 @@ impl Backup {
         let finished = match &mut wal {
             None => stream.finish().await,
             Some(wal) => tokio::select! {
+                // What the server says of the backup is the better answer where both are there.
+                biased;
                 finished = stream.finish() => finished,
                 error = wal.failure() => return Err(error),
             },
