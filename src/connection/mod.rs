@@ -5,23 +5,32 @@
 //! the loops that feed them are here too. Nothing here knows what a backup is.
 
 mod authentication;
+mod channel;
 mod connect;
 mod connect_error;
 mod error;
 mod frame;
+#[cfg_attr(not(feature = "gssapi"), path = "gss_absent.rs")]
+mod gss;
+mod gss_error;
 mod handshake;
 mod notice;
 mod server_message;
 mod session;
 mod socket;
 mod startup;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
+mod tls;
+mod tls_error;
 
 pub use authentication::ScramError;
 pub(crate) use connect::connect;
 pub use connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
 pub use error::ConnectionError;
 pub use frame::OutOfSync;
+pub use gss_error::GssError;
 pub use notice::{Notice, NoticeHandler};
 pub use server_message::{ServerMessage, sqlstate};
 pub(crate) use session::{CopyItem, Reply, Session};
 pub use startup::StartupError;
+pub use tls_error::TlsError;
