@@ -94,8 +94,8 @@ fn bb_066_cn_275_cn_305_the_server_lets_nobody_in() {
         "pg_basebackup: error: connection to server at \"127.0.0.1\", port PORT failed: FATAL:  pg_hba.conf \
          rejects replication connection for host \"127.0.0.1\", user \"outsider\", no encryption\n\
          pg_basebackup: hint: Add a line for the database \"replication\", this user and this address to \
-         pg_hba.conf on the server, and reload its configuration. A line of type hostssl does not fit, because this \
-         version connects without TLS.\n",
+         pg_hba.conf on the server, and reload its configuration. If there is one of type hostssl, connect with \
+         sslmode=require.\n",
     );
     refused(
         &["-D", "DIR/out", "-U", "unnamed"],
@@ -103,8 +103,8 @@ fn bb_066_cn_275_cn_305_the_server_lets_nobody_in() {
         "pg_basebackup: error: connection to server at \"127.0.0.1\", port PORT failed: FATAL:  no pg_hba.conf \
          entry for replication connection from host \"127.0.0.1\", user \"unnamed\", no encryption\n\
          pg_basebackup: hint: Add a line for the database \"replication\", this user and this address to \
-         pg_hba.conf on the server, and reload its configuration. A line of type hostssl does not fit, because this \
-         version connects without TLS.\n",
+         pg_hba.conf on the server, and reload its configuration. If there is one of type hostssl, connect with \
+         sslmode=require.\n",
     );
     refused(
         &["-D", "DIR/out", "-U", "plain"],

@@ -4,9 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::ConnectionError;
+use super::gss_error::GssError;
+use super::hint;
+use super::negotiation::NegotiationError;
 use super::server_message::{ServerMessage, sqlstate};
+use super::session_attributes::WrongServer;
 use super::startup::StartupError;
-use crate::conninfo::HostError;
+use super::tls_error::TlsError;
+use crate::conninfo::{HostError, InvalidInteger};
 use crate::types::{OsError, WithCauses};
 
 /// No session could be had: every attempt that was made, in order.
@@ -20,6 +25,8 @@ pub struct ConnectError {
 pub struct FailedAttempt {
     /// Where to; none if the failure came before an address was known (CN-299).
     pub place: Option<Place>,
+    /// Whether the connection was encrypted when it failed.
+    pub is_encrypted: bool,
     /// What happened.
     pub cause: AttemptError,
 }
@@ -44,9 +51,16 @@ pub enum Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// The settings ask for something that this build does not have.
-    #[error("{0}")]
-    Unsupported(String),
+    /// The settings demand something that this build does not have.
+    #[error("{keyword} value \"{value}\" invalid when {feature} support is not compiled in")]
+    NotCompiledIn {
+        /// The keyword that demands it.
+        keyword: &'static str,
+        /// Its value.
+        value: &'static str,
+        /// What is missing.
+        feature: &'static str,
+    },
     /// The host cannot be tried as it is written.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -61,6 +75,9 @@ pub enum AttemptError {
     /// `hostaddr` is no address.
     #[error("could not parse network address \"{0}\": Name or service not known")]
     Address(String),
+    /// There is no socket to be had from the system.
+    #[error("could not create socket: {0}")]
+    Socket(OsError),
     /// No socket could be connected.
     #[error("{reason}\n\t{question}")]
     Connect {
@@ -69,6 +86,9 @@ pub enum AttemptError {
         /// What to look at.
         question: &'static str,
     },
+    /// A setting for the socket cannot be read (CN-121).
+    #[error(transparent)]
+    InvalidOption(InvalidInteger),
     /// A socket option was refused.
     #[error("could not set {option}")]
     SocketOption {
@@ -77,6 +97,38 @@ pub enum AttemptError {
         /// The reason.
         source: OsError,
     },
+    /// The user that the server runs as cannot be found out.
+    #[error("could not get peer credentials: {0}")]
+    PeerUnknown(OsError),
+    /// The user that the server runs as has no name.
+    #[error("local user with ID {0} does not exist")]
+    PeerHasNoName(u32),
+    /// The server runs as somebody else than `requirepeer` says (CN-223).
+    #[error("requirepeer specifies \"{required}\", but actual peer user name is \"{actual}\"")]
+    Peer {
+        /// Who it should be.
+        required: String,
+        /// Who it is.
+        actual: String,
+    },
+    /// GSSAPI encryption is demanded where it does not exist (CN-140).
+    #[error("GSSAPI encryption required but it is not supported over a local socket")]
+    GssOverSocket,
+    /// GSSAPI encryption is demanded and the user has no ticket (CN-142).
+    #[error("GSSAPI encryption required but no credential cache")]
+    GssWithoutCredentials,
+    /// The server does not encrypt, or says so in a way that cannot be trusted.
+    #[error(transparent)]
+    Negotiation(#[from] NegotiationError),
+    /// TLS did not come about.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// GSSAPI encryption did not come about.
+    #[error(transparent)]
+    Gss(#[from] GssError),
+    /// The server is of another kind than the wanted one (CN-127).
+    #[error(transparent)]
+    WrongServer(WrongServer),
     /// `connect_timeout` has passed.
     #[error("timeout expired")]
     Timeout,
@@ -95,7 +147,19 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
-    fn startup(&self) -> Option<&StartupError> {
+    /// Names the password file that a password came from, if it was refused (CN-089).
+    pub(super) fn with_password_file(self, file: Option<PathBuf>) -> Self {
+        match self {
+            Self::Startup { refusal: StartupError::Server(message), .. }
+                if message.sqlstate() == sqlstate::INVALID_PASSWORD =>
+            {
+                Self::Startup { refusal: StartupError::Server(message), password_file: file }
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn startup(&self) -> Option<&StartupError> {
         match self {
             Self::Startup { refusal, .. } => Some(refusal),
             _ => None,
@@ -118,32 +182,6 @@ impl AttemptError {
             }),
         }
     }
-
-    fn hint(&self) -> Option<&'static str> {
-        if matches!(self.startup(), Some(StartupError::PasswordMissing)) {
-            return Some(
-                "Set PGPASSWORD, use a password file, or leave out -w to be asked for the password.",
-            );
-        }
-        let message = self.server_message()?;
-        let is_about_pg_hba = message.field(b'R') == Some("ClientAuthentication");
-        match message.sqlstate() {
-            sqlstate::INVALID_AUTHORIZATION if is_about_pg_hba => Some(
-                "Add a line for the database \"replication\", this user and this address to pg_hba.conf on the \
-                 server, and reload its configuration. A line of type hostssl does not fit, because this \
-                 version connects without TLS.",
-            ),
-            sqlstate::INSUFFICIENT_PRIVILEGE => {
-                Some("Give the role the REPLICATION attribute: ALTER ROLE … REPLICATION.")
-            }
-            sqlstate::TOO_MANY_CONNECTIONS => Some(
-                "Raise max_wal_senders on the server, or end other replication connections: a base backup takes \
-                 one, and a second one for -X stream.",
-            ),
-            sqlstate::CANNOT_CONNECT_NOW => Some("Try again when the server has started."),
-            _ => None,
-        }
-    }
 }
 
 impl ConnectError {
@@ -164,7 +202,7 @@ impl ConnectError {
 
     /// What a person can do about the last failure, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
-        self.attempts.last()?.cause.hint()
+        hint::remedy(&self.attempts)
     }
 
     /// Whether the same may succeed later.

@@ -35,6 +35,7 @@ impl<'a> Handshake<'a> {
         socket: &'a mut Socket,
         deframer: &'a mut Deframer,
         startup: Startup,
+        _host: &crate::conninfo::Host,
         notices: &'a NoticeHandler,
     ) -> Self {
         Self { socket, deframer, startup, notices, received: 0 }
@@ -42,7 +43,13 @@ impl<'a> Handshake<'a> {
 
     /// Sends the startup message and answers the server until it is ready. What it may have sent beyond
     /// stays in the deframer.
-    pub(super) async fn run(mut self, parameters: &[(&str, &str)]) -> Result<SessionStart, AttemptError> {
+    pub(super) fn used_password(&self) -> bool {
+        false
+    }
+    pub(super) fn is_authenticated(&self) -> bool {
+        false
+    }
+    pub(super) async fn run(&mut self, parameters: &[(&str, &str)]) -> Result<SessionStart, AttemptError> {
         let mut step = Step::Send(startup_message(parameters).map_err(refused)?);
         loop {
             step = match step {

@@ -4,21 +4,29 @@
 //! authenticated and takes commands. Framing, start-up and authentication are state machines without I/O;
 //! the loops that feed them are here too. Nothing here knows what a backup is.
 
+mod attempt;
 mod authentication;
 mod channel;
 mod connect;
 mod connect_error;
+mod encryption;
 mod error;
 mod frame;
 #[cfg_attr(not(feature = "gssapi"), path = "gss_absent.rs")]
 mod gss;
 mod gss_error;
 mod handshake;
+mod hint;
+mod negotiation;
 mod notice;
+mod open;
 mod server_message;
 mod session;
+mod session_attributes;
+mod shuffle;
 mod socket;
 mod startup;
+mod target;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 mod tls_error;
@@ -29,8 +37,10 @@ pub use connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
 pub use error::ConnectionError;
 pub use frame::OutOfSync;
 pub use gss_error::GssError;
+pub use negotiation::NegotiationError;
 pub use notice::{Notice, NoticeHandler};
 pub use server_message::{ServerMessage, sqlstate};
 pub(crate) use session::{CopyItem, Reply, Session};
+pub use session_attributes::WrongServer;
 pub use startup::StartupError;
 pub use tls_error::TlsError;

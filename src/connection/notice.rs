@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::connect_error::Place;
 use super::server_message::ServerMessage;
 use crate::conninfo::PassfileWarning;
 
@@ -12,6 +13,13 @@ pub enum Notice {
     Server(ServerMessage),
     /// The password file is not used.
     PasswordFile(PassfileWarning),
+    /// TLS was tried and failed, and the connection goes on without, as the settings allow (CW-01).
+    NotEncrypted {
+        /// Where to.
+        place: Place,
+        /// Why TLS failed.
+        reason: String,
+    },
 }
 
 /// Receives notices at any time.
@@ -23,6 +31,9 @@ impl fmt::Display for Notice {
         match self {
             Self::Server(message) => message.fmt(f),
             Self::PasswordFile(warning) => write!(f, "WARNING: {warning}"),
+            Self::NotEncrypted { place, reason } => {
+                write!(f, "WARNING: {place} is not encrypted: {reason}")
+            }
         }
     }
 }

@@ -124,10 +124,14 @@ fn unsendable(_: std::io::Error) -> StartupError {
 }
 
 impl Startup {
-    pub(super) fn new(user: &str, password: Option<Password>) -> Self {
+    pub(super) fn new(
+        config: &crate::conninfo::Config,
+        password: Option<Password>,
+        _c: super::channel::Channel,
+    ) -> Self {
         let password = password.filter(|password| !password.is_empty());
         Self {
-            user: user.to_owned(),
+            user: config.user.clone(),
             password,
             state: State::Authenticating,
             session: SessionStart::default(),

@@ -8,11 +8,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::integer;
+use super::keepalives::TcpOptions;
 use super::passfile::{self, PassfileKey, PassfileWarning};
 use super::tls_choices::TlsChoices;
 use super::{
-    ChannelBinding, ConninfoError, GssEncMode, Host, Keepalives, Keyword, LoadBalanceHosts, ProtocolVersion,
-    RequireAuth, Settings, SslCertMode, SslMode, SslNegotiation, SslRootCert, TargetSessionAttrs, TlsVersion,
+    ChannelBinding, ConninfoError, GssEncMode, Host, InvalidInteger, Keepalives, Keyword, LoadBalanceHosts,
+    ProtocolVersion, RequireAuth, Settings, SslCertMode, SslMode, SslNegotiation, SslRootCert,
+    TargetSessionAttrs, TlsVersion,
 };
 use crate::types::Password;
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub keepalives: Option<Keepalives>,
     /// `tcp_user_timeout`; none is the system's default. TCP only.
     pub tcp_user_timeout: Option<Duration>,
+    /// Why those two could not be read; it matters when a TCP connection is opened (CN-121).
+    pub(crate) invalid_tcp_option: Option<InvalidInteger>,
 
     /// `sslmode`
     pub ssl_mode: SslMode,
@@ -152,6 +156,10 @@ impl Config {
         let target_session_attrs = TargetSessionAttrs::from_settings(settings)?;
         let load_balance_hosts = LoadBalanceHosts::from_settings(settings)?;
         let (min_protocol_version, max_protocol_version) = protocol_versions(settings)?;
+        let (tcp, invalid_tcp_option) = match TcpOptions::from_settings(settings) {
+            Ok(options) => (options, None),
+            Err(error) => (TcpOptions { keepalives: None, user_timeout: None }, Some(error)),
+        };
         Ok(Self {
             hosts,
             user: text(Keyword::User)?.unwrap_or_default(),
@@ -170,9 +178,9 @@ impl Config {
             target_session_attrs,
             load_balance_hosts,
             connect_timeout: integer::seconds(settings, Keyword::ConnectTimeout)?,
-            keepalives: Keepalives::from_settings(settings)?,
-            tcp_user_timeout: integer::positive(settings, Keyword::TcpUserTimeout)?
-                .map(|number| Duration::from_millis(number.into())),
+            keepalives: tcp.keepalives,
+            tcp_user_timeout: tcp.user_timeout,
+            invalid_tcp_option,
             ssl_mode: tls.mode,
             ssl_negotiation: tls.negotiation,
             ssl_cert: path(Keyword::SslCert),
@@ -301,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn cn_121_what_is_wrong_with_a_tcp_option_waits_for_a_tcp_connection() {
+        for (text, expected) in [
+            ("keepalives=99999999999", Some(("99999999999", Keyword::Keepalives))),
+            ("keepalives_idle=1x", Some(("1x", Keyword::KeepalivesIdle))),
+            ("tcp_user_timeout=' '", Some((" ", Keyword::TcpUserTimeout))),
+            ("keepalives=0 keepalives_idle=1x tcp_user_timeout=x", None),
+        ] {
+            let found = config(text).unwrap().invalid_tcp_option;
+            let expected =
+                expected.map(|(value, keyword)| InvalidInteger { keyword, value: value.to_owned() });
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn cn_047_to_051_and_059_values_that_are_refused() {
         for (text, expected) in [
             ("sslmode=bogus", "invalid sslmode value: \"bogus\""),
@@ -319,14 +342,6 @@ mod tests {
                 "\"min_protocol_version\" is greater than \"max_protocol_version\"",
             ),
             ("connect_timeout=1x", "invalid integer value \"1x\" for connection option \"connect_timeout\""),
-            (
-                "keepalives=99999999999",
-                "invalid integer value \"99999999999\" for connection option \"keepalives\"",
-            ),
-            (
-                "tcp_user_timeout=' '",
-                "invalid integer value \" \" for connection option \"tcp_user_timeout\"",
-            ),
             (
                 "sslnegotiation=direct",
                 "weak sslmode \"prefer\" may not be used with sslnegotiation=direct (use \"require\", \"verify-ca\", or \"verify-full\")",

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Keyword, Origin};
+use super::{InvalidInteger, Keyword, Origin};
 
 /// The settings do not make a configuration. Asking again with the same ones gives the same answer,
 /// so no caller should retry (CN-008).
@@ -128,14 +128,9 @@ pub enum ConninfoError {
     /// The lowest protocol version lies above the highest (CN-050).
     #[error("\"min_protocol_version\" is greater than \"max_protocol_version\"")]
     ProtocolVersionRange,
-    /// The value is no integer of 32 bits (CN-051).
-    #[error("invalid integer value \"{value}\" for connection option \"{keyword}\"")]
-    InvalidInteger {
-        /// The keyword.
-        keyword: Keyword,
-        /// Its value.
-        value: String,
-    },
+    /// A value is no integer (CN-051).
+    #[error(transparent)]
+    InvalidInteger(#[from] InvalidInteger),
     /// `host` and `hostaddr` are lists of different lengths (CN-098).
     #[error("could not match {names} host names to {addresses} hostaddr values")]
     HostAddressCount {

@@ -3,7 +3,17 @@
 use std::time::Duration;
 
 use super::keyword_value::is_white;
-use super::{ConninfoError, Keyword, Settings};
+use super::{Keyword, Settings};
+
+/// A value that is to be an integer of 32 bits and is none (CN-051).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid integer value \"{value}\" for connection option \"{keyword}\"")]
+pub struct InvalidInteger {
+    /// The keyword.
+    pub keyword: Keyword,
+    /// Its value.
+    pub value: String,
+}
 
 /// A decimal integer of 32 bits, with a sign or not, with white space around it or not (CN-051).
 pub(super) fn parse(text: &[u8]) -> Option<i32> {
@@ -12,21 +22,20 @@ pub(super) fn parse(text: &[u8]) -> Option<i32> {
 }
 
 /// A number of seconds; zero and negative numbers stand for the default (CN-117).
-pub(super) fn seconds(settings: &Settings, keyword: Keyword) -> Result<Option<Duration>, ConninfoError> {
+pub(super) fn seconds(settings: &Settings, keyword: Keyword) -> Result<Option<Duration>, InvalidInteger> {
     Ok(positive(settings, keyword)?.map(|number| Duration::from_secs(number.into())))
 }
 
 /// A number above zero; zero and negative numbers stand for the default.
-pub(super) fn positive(settings: &Settings, keyword: Keyword) -> Result<Option<u32>, ConninfoError> {
+pub(super) fn positive(settings: &Settings, keyword: Keyword) -> Result<Option<u32>, InvalidInteger> {
     let number = of_setting(settings, keyword)?.and_then(|number| u32::try_from(number).ok());
     Ok(number.filter(|&number| number > 0))
 }
 
 /// Any number.
-pub(super) fn of_setting(settings: &Settings, keyword: Keyword) -> Result<Option<i32>, ConninfoError> {
+pub(super) fn of_setting(settings: &Settings, keyword: Keyword) -> Result<Option<i32>, InvalidInteger> {
     let Some(value) = settings.value(keyword) else { return Ok(None) };
-    let invalid =
-        || ConninfoError::InvalidInteger { keyword, value: String::from_utf8_lossy(value).into_owned() };
+    let invalid = || InvalidInteger { keyword, value: String::from_utf8_lossy(value).into_owned() };
     parse(value).map(Some).ok_or_else(invalid)
 }
 

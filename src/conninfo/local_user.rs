@@ -9,16 +9,16 @@ const USER_LIST: &str = "/etc/passwd";
 
 /// The two facts about a user that connections need.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LocalUser {
+pub(crate) struct LocalUser {
     /// The name as bytes, which need not be UTF-8.
-    pub(super) name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// The home directory.
-    pub(super) home: PathBuf,
+    pub(crate) home: PathBuf,
 }
 
 impl LocalUser {
     /// The entry of the user with that id, if there is one.
-    pub(super) fn with_id(uid: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn with_id(uid: u32) -> io::Result<Option<Self>> {
         Ok(find(&fs::read(USER_LIST)?, uid))
     }
 }

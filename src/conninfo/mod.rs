@@ -85,8 +85,10 @@ pub use enumerated::{
 pub use environment::Environment;
 pub use error::ConninfoError;
 pub use host::{Endpoint, Host, HostError, Port};
+pub use integer::InvalidInteger;
 pub use keepalives::Keepalives;
 pub use keyword::Keyword;
+pub(crate) use local_user::LocalUser;
 pub use passfile::PassfileWarning;
 pub use primary_conninfo::PrimaryConninfo;
 pub use require_auth::{AuthMethod, RequireAuth};

@@ -25,7 +25,7 @@ pub(super) fn is_uri(text: &[u8]) -> bool {
 pub(super) fn parse(uri: &[u8]) -> Result<Vec<Assignment>, ConninfoError> {
     let rest = after_scheme(uri).unwrap_or(uri);
     let mut assignments = Vec::new();
-    let mut assign = |keyword: Keyword, item: &[u8]| {
+    let mut assign = |keyword: Keyword, item: &[u8]| -> Result<(), ConninfoError> {
         if !item.is_empty() {
             assignments.push(Assignment { keyword, value: decode(item, keyword.is_secret())? });
         }

@@ -145,6 +145,11 @@ impl ResultSet {
         SegmentSize::new(bytes).map_err(|_| ResultSetError::SegmentSize(bytes))
     }
 
+    /// Reads the answer to `SHOW transaction_read_only` (CN-125).
+    pub fn transaction_read_only(&self) -> Result<bool, ResultSetError> {
+        Ok(self.setting("could not fetch transaction_read_only:")? == "on")
+    }
+
     /// Checks the shape of the answer to `CREATE_REPLICATION_SLOT` (BB-118).
     pub fn created_slot(&self, slot: &str) -> Result<(), ResultSetError> {
         let context = || format!("could not create replication slot \"{slot}\":");

@@ -1,0 +1,86 @@
+//! Opening a socket: its options, and who is at its other end.
+
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::path::Path;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::connect_error::AttemptError;
+use crate::conninfo::{Config, LocalUser};
+use crate::types::OsError;
+
+/// A TCP connection with the options that the user asked for, which are set before it is made: one of them
+/// says how long that may take (CN-119, CN-120).
+pub(super) async fn open_tcp(config: &Config, address: SocketAddr) -> Result<TcpStream, AttemptError> {
+    const QUESTION: &str = "Is the server running on that host and accepting TCP/IP connections?";
+    let failed = |error| AttemptError::Connect { reason: OsError(error), question: QUESTION };
+    if let Some(error) = &config.invalid_tcp_option {
+        return Err(AttemptError::InvalidOption(error.clone()));
+    }
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(|error| AttemptError::Socket(OsError(error)))?;
+    set_options(config, &socket)?;
+    socket.connect(address).await.map_err(failed)
+}
+
+/// A connection to a Unix socket, to a server of the user that `requirepeer` names (CN-223).
+pub(super) async fn open_unix(config: &Config, path: &Path) -> Result<UnixStream, AttemptError> {
+    let socket = UnixStream::connect(path).await.map_err(no_local_server)?;
+    require_peer(config, &socket)?;
+    Ok(socket)
+}
+
+/// The same for a name in the abstract namespace.
+pub(super) fn open_abstract(config: &Config, name: &str) -> Result<UnixStream, AttemptError> {
+    let connected = std::os::unix::net::SocketAddr::from_abstract_name(name)
+        .and_then(|address| std::os::unix::net::UnixStream::connect_addr(&address))
+        .and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            UnixStream::from_std(socket)
+        });
+    let socket = connected.map_err(no_local_server)?;
+    require_peer(config, &socket)?;
+    Ok(socket)
+}
+
+fn no_local_server(error: std::io::Error) -> AttemptError {
+    const QUESTION: &str = "Is the server running locally and accepting connections on that socket?";
+    AttemptError::Connect { reason: OsError(error), question: QUESTION }
+}
+
+fn set_options(config: &Config, socket: &TcpSocket) -> Result<(), AttemptError> {
+    let failed = |option| move |error| AttemptError::SocketOption { option, source: OsError(error) };
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
+    let Some(keepalives) = config.keepalives else { return Ok(()) };
+    let mut keepalive = TcpKeepalive::new();
+    if let Some(idle) = keepalives.idle {
+        keepalive = keepalive.with_time(idle);
+    }
+    if let Some(interval) = keepalives.interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(count) = keepalives.count {
+        keepalive = keepalive.with_retries(count);
+    }
+    socket.set_tcp_keepalive(&keepalive).map_err(failed("SO_KEEPALIVE"))?;
+    socket.set_tcp_user_timeout(config.tcp_user_timeout).map_err(failed("TCP_USER_TIMEOUT"))
+}
+
+/// Nothing is sent to a server that runs as somebody else.
+fn require_peer(config: &Config, socket: &UnixStream) -> Result<(), AttemptError> {
+    let Some(required) = &config.require_peer else { return Ok(()) };
+    let id = socket.peer_cred().map_err(|error| AttemptError::PeerUnknown(OsError(error)))?.uid();
+    let user = LocalUser::with_id(id).map_err(|error| AttemptError::PeerUnknown(OsError(error)))?;
+    let actual = user.ok_or(AttemptError::PeerHasNoName(id))?.name;
+    if actual == required.as_bytes() {
+        return Ok(());
+    }
+    let actual = String::from_utf8_lossy(&actual).into_owned();
+    Err(AttemptError::Peer { required: required.clone(), actual })
+}
