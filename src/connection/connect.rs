@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::channel::Channel;
 use super::connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
 use super::frame::Deframer;
 use super::handshake::Handshake;
@@ -18,8 +19,8 @@ use super::session::Session;
 use super::socket::Socket;
 use super::startup::{Startup, StartupError};
 use crate::conninfo::{
-    ChannelBinding, Config, Endpoint, GssEncMode, Host, LoadBalanceHosts, PasswordLookup, ProtocolVersion,
-    SslCertMode, SslMode, TargetSessionAttrs,
+    Config, Endpoint, GssEncMode, Host, LoadBalanceHosts, PasswordLookup, SslCertMode, SslMode,
+    TargetSessionAttrs,
 };
 use crate::types::OsError;
 
@@ -86,17 +87,10 @@ fn refuse_unsupported(config: &Config) -> Result<(), AttemptError> {
         config.ssl_cert_mode == SslCertMode::Require,
         "sslcertmode value \"require\" invalid when SSL support is not compiled in",
     )?;
-    refuse(
-        config.channel_binding == ChannelBinding::Require,
-        "channel binding required, but SSL not in use",
-    )?;
     for (demanded, keyword) in [
-        (config.require_auth.is_some(), "require_auth"),
         (config.require_peer.is_some(), "requirepeer"),
-        (config.scram_client_key.is_some() || config.scram_server_key.is_some(), "scram_client_key"),
         (config.target_session_attrs != TargetSessionAttrs::Any, "target_session_attrs"),
         (config.load_balance_hosts != LoadBalanceHosts::Disable, "load_balance_hosts"),
-        (config.min_protocol_version != ProtocolVersion::V3_0, "min_protocol_version"),
     ] {
         refuse(demanded, &format!("{keyword} is not supported by this version of pgsiphon"))?;
     }
@@ -247,9 +241,10 @@ async fn start_session(
         notices(&Notice::PasswordFile(warning));
     }
     let mut deframer = Deframer::new();
-    let startup = Startup::new(&config.user, password);
-    let handshake = Handshake::new(&mut socket, &mut deframer, startup, notices);
+    let startup = Startup::new(config, password, Channel::Plain);
+    let mut handshake = Handshake::new(&mut socket, &mut deframer, startup, host, notices);
     let started = handshake.run(&startup_parameters(config)).await;
+    let file = file.filter(|_| handshake.used_password());
     let start = started.map_err(|error| match error {
         AttemptError::Startup { refusal, .. } => {
             let refused = matches!(&refusal, StartupError::Server(message)

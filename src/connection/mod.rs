@@ -10,6 +10,8 @@ mod connect;
 mod connect_error;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg_attr(not(feature = "gssapi"), path = "gss_absent.rs")]
 mod gss;
 mod gss_error;
@@ -19,11 +21,12 @@ mod server_message;
 mod session;
 mod socket;
 mod startup;
+mod startup_error;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 mod tls_error;
 
-pub use authentication::ScramError;
+pub use authentication::{ChannelBindingError, OauthError, ScramError};
 pub(crate) use connect::connect;
 pub use connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
 pub use error::ConnectionError;
@@ -32,5 +35,5 @@ pub use gss_error::GssError;
 pub use notice::{Notice, NoticeHandler};
 pub use server_message::{ServerMessage, sqlstate};
 pub(crate) use session::{CopyItem, Reply, Session};
-pub use startup::StartupError;
+pub use startup_error::StartupError;
 pub use tls_error::TlsError;
