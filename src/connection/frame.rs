@@ -82,20 +82,20 @@ impl Deframer {
     }
 
     fn is_plausible(&self, tag: u8, length: u32) -> bool {
+        const LEAST: u32 = LENGTH_ITSELF as u32;
         const KIB: u32 = 1 << 10;
         const MIB: u32 = 1 << 20;
-        let most = match (self.phase, tag) {
-            (Phase::Startup, b'R') => 2_000,
-            (Phase::Startup, b'E' | b'N' | b'S' | b'v') => 30_000,
-            (Phase::Startup, b'K') => 256 + 8,
-            (Phase::Startup, b'Z') => 5,
+        let plausible = match (self.phase, tag) {
+            (Phase::Startup, b'R' | b'v') => 8..=2_000,
+            (Phase::Startup, b'E' | b'N' | b'S' | b'K') => LEAST..=30_000,
+            (Phase::Startup, b'Z') => LEAST..=5,
             // A server sends 32 KiB of a backup or 128 KiB of WAL at a time; a proxy may join some.
-            (Phase::Established, b'd' | b'D') => 16 * MIB,
-            (Phase::Established, b'E' | b'N') => MIB,
-            (Phase::Established, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9') => 64 * KIB,
-            _ => 0,
+            (Phase::Established, b'd' | b'D') => LEAST..=16 * MIB,
+            (Phase::Established, b'E' | b'N') => LEAST..=MIB,
+            (Phase::Established, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9') => LEAST..=64 * KIB,
+            _ => return false,
         };
-        (LENGTH_ITSELF as u32..=most).contains(&length)
+        plausible.contains(&length)
     }
 }
 
@@ -137,6 +137,9 @@ mod tests {
         refused(Phase::Established, b'd', u32::MAX);
         refused(Phase::Established, 0, 4);
         refused(Phase::Startup, b'R', 2_001);
+        refused(Phase::Startup, b'R', 7);
+        refused(Phase::Startup, b'v', 7);
+        refused(Phase::Startup, b'v', 2_001);
         refused(Phase::Startup, b'E', 30_001);
         refused(Phase::Startup, b'd', 5);
         refused(Phase::Startup, b'H', 0x5454_502f);

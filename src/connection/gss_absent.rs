@@ -25,6 +25,8 @@ pub(super) struct Stepped {
     pub(super) context: SecurityContext,
     /// What to send to the server; nothing if empty.
     pub(super) token: Vec<u8>,
+    /// Whether both sides have proved themselves: no further token is awaited.
+    pub(super) is_established: bool,
 }
 
 /// There is none.

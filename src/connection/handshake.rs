@@ -1,18 +1,21 @@
 //! Feeds the start-up of a session: its messages go out to the socket, those of the server come in.
 //!
 //! What comes in is a connected socket; what goes out is a session that is ready, or why there is none.
-//! Nothing is decided here but what a broken connection means.
+//! Nothing is decided here but what a broken connection means; tokens of GSSAPI go through here, because the
+//! system's library makes them, which may have to ask a server of its own.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connect_error::AttemptError;
 use super::error::ConnectionError;
 use super::frame::{Deframer, Message};
+use super::gss::{SecurityContext, Stepped};
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
 use super::session::{receive_error, send_error};
 use super::socket::Socket;
-use super::startup::{SessionStart, Startup, StartupError, Step, startup_message};
+use super::startup::{SessionStart, Startup, StartupError, Step};
+use crate::conninfo::Host;
 
 /// Room for a read during start-up, when messages are small.
 const READ_ROOM: usize = 8 << 10;
@@ -24,8 +27,11 @@ const LARGEST_STARTUP: usize = 1 << 20;
 pub(super) struct Handshake<'a> {
     socket: &'a mut Socket,
     deframer: &'a mut Deframer,
-    startup: Startup,
+    startup: Startup<'a>,
+    host: &'a Host,
     notices: &'a NoticeHandler,
+    /// Set while GSSAPI authenticates.
+    security_context: Option<SecurityContext>,
     /// How many bytes have come.
     received: usize,
 }
@@ -34,33 +40,29 @@ impl<'a> Handshake<'a> {
     pub(super) fn new(
         socket: &'a mut Socket,
         deframer: &'a mut Deframer,
-        startup: Startup,
-        _host: &crate::conninfo::Host,
+        startup: Startup<'a>,
+        host: &'a Host,
         notices: &'a NoticeHandler,
     ) -> Self {
-        Self { socket, deframer, startup, notices, received: 0 }
+        Self { socket, deframer, startup, host, notices, security_context: None, received: 0 }
     }
 
     /// Sends the startup message and answers the server until it is ready. What it may have sent beyond
     /// stays in the deframer.
-    pub(super) fn used_password(&self) -> bool {
-        false
-    }
-    pub(super) fn is_authenticated(&self) -> bool {
-        false
-    }
     pub(super) async fn run(&mut self, parameters: &[(&str, &str)]) -> Result<SessionStart, AttemptError> {
-        let mut step = Step::Send(startup_message(parameters).map_err(refused)?);
+        let mut step = self.startup.begin(parameters).map_err(refused)?;
         loop {
             step = match step {
                 Step::Send(bytes) => {
                     self.send(&bytes).await?;
                     self.next_step().await?
                 }
+                Step::Receive => self.next_step().await?,
                 Step::Work => {
                     tokio::task::yield_now().await;
                     self.startup.work().map_err(refused)?
                 }
+                Step::SecurityContext(token) => self.exchange_token(token).await.map_err(refused)?,
                 Step::Notice(message) => {
                     (self.notices)(&Notice::Server(message));
                     self.next_step().await?
@@ -68,6 +70,27 @@ impl<'a> Handshake<'a> {
                 Step::Ready(start) => return Ok(start),
             }
         }
+    }
+
+    /// Whether anything was made for the server from a password, or from the keys that stand for one. If so,
+    /// the server must not be tried again with less protection.
+    pub(super) fn used_password(&self) -> bool {
+        self.startup.used_password()
+    }
+
+    /// Whether the server was content with who we are.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.startup.is_authenticated()
+    }
+
+    async fn exchange_token(&mut self, token: Vec<u8>) -> Result<Step, StartupError> {
+        let context = match self.security_context.take() {
+            Some(context) => context,
+            None => SecurityContext::new(self.startup.config(), self.host)?,
+        };
+        let Stepped { context, token, is_established } = context.step(token).await?;
+        self.security_context = Some(context);
+        self.startup.proceed(&token, is_established)
     }
 
     async fn next_step(&mut self) -> Result<Step, AttemptError> {
@@ -99,10 +122,10 @@ impl<'a> Handshake<'a> {
             match self.deframer.next() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => self.fill().await?,
-                Err(error) if self.startup.expects(error.tag) => {
-                    return Err(AttemptError::Lost(error.into()));
+                Err(error) => {
+                    let refusal = self.startup.refusal(error);
+                    return Err(refusal.map_or_else(|| AttemptError::Lost(error.into()), refused));
                 }
-                Err(error) => return Err(refused(self.startup.out_of_turn(error.tag))),
             }
         }
     }
@@ -133,7 +156,9 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
+    use super::super::channel::Channel;
     use super::*;
+    use crate::conninfo::Config;
 
     /// What a client makes of these bytes of a server that has stopped reading, and then closed.
     fn outcome(bytes: &[u8]) -> String {
@@ -161,8 +186,10 @@ mod tests {
             let mut socket = Socket::Unix(tokio::net::UnixStream::from_std(client).unwrap());
             let mut deframer = Deframer::new();
             let notices: NoticeHandler = Arc::new(|_: &Notice| {});
-            let startup = Startup::new("u", None);
-            Handshake::new(&mut socket, &mut deframer, startup, &notices).run(&[("user", "u")]).await
+            let config: Config = "user=u password=p".parse().unwrap();
+            let startup = Startup::new(&config, config.password.clone(), Channel::Plain);
+            let host = &config.hosts[0];
+            Handshake::new(&mut socket, &mut deframer, startup, host, &notices).run(&[("user", "u")]).await
         });
         started.unwrap_err().to_string()
     }

@@ -12,6 +12,8 @@ mod connect_error;
 mod encryption;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg_attr(not(feature = "gssapi"), path = "gss_absent.rs")]
 mod gss;
 mod gss_error;
@@ -26,12 +28,13 @@ mod session_attributes;
 mod shuffle;
 mod socket;
 mod startup;
+mod startup_error;
 mod target;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 mod tls_error;
 
-pub use authentication::ScramError;
+pub use authentication::{ChannelBindingError, OauthError, ScramError};
 pub(crate) use connect::connect;
 pub use connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
 pub use error::ConnectionError;
@@ -42,5 +45,5 @@ pub use notice::{Notice, NoticeHandler};
 pub use server_message::{ServerMessage, sqlstate};
 pub(crate) use session::{CopyItem, Reply, Session};
 pub use session_attributes::WrongServer;
-pub use startup::StartupError;
+pub use startup_error::StartupError;
 pub use tls_error::TlsError;

@@ -1,30 +1,42 @@
 //! Prepares passwords for SCRAM as servers did when they stored the secret: `SASLprep` (RFC 4013) with
 //! PostgreSQL's reading of it.
 //!
-//! Where `SASLprep` refuses a password, its bytes are used as they are. PostgreSQL looks for what is prohibited
-//! before it normalizes the text, and not after.
+//! Where `SASLprep` refuses a password, its bytes are used as they are. PostgreSQL looks for what is prohibited,
+//! and for the direction of the text, before it normalizes the text, and not after.
 
-use std::borrow::Cow;
-
-use stringprep::{saslprep, tables};
+use stringprep::tables;
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
 
 /// The bytes that secrets are made of. ASCII is what it is, and so is what is not UTF-8
 /// (CN-239 … CN-243).
-pub(super) fn prepare(password: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn prepare(password: &[u8]) -> Zeroizing<Vec<u8>> {
     let text = std::str::from_utf8(password).ok().filter(|text| !text.is_ascii());
-    match text.filter(|text| is_permitted(text)).and_then(|text| saslprep(text).ok()) {
-        Some(prepared) => Cow::Owned(prepared.into_owned().into_bytes()),
-        None => Cow::Borrowed(password),
-    }
+    let mapped = text.map(map).filter(|mapped| is_permitted(mapped));
+    mapped.map_or_else(|| Zeroizing::new(password.to_vec()), |mapped| normalize(&mapped))
 }
 
-fn is_permitted(text: &str) -> bool {
-    let mapped: Vec<char> = text
-        .chars()
-        .map(|c| if tables::non_ascii_space_character(c) { ' ' } else { c })
-        .filter(|&c| !tables::commonly_mapped_to_nothing(c))
-        .collect();
-    !mapped.is_empty() && !mapped.iter().copied().any(is_prohibited) && is_of_one_direction(&mapped)
+/// Spaces of all widths become one, and what is commonly mapped to nothing vanishes.
+fn map(text: &str) -> Zeroizing<Vec<char>> {
+    let mut mapped = Zeroizing::new(Vec::with_capacity(text.len()));
+    mapped.extend(
+        text.chars()
+            .map(|c| if tables::non_ascii_space_character(c) { ' ' } else { c })
+            .filter(|&c| !tables::commonly_mapped_to_nothing(c)),
+    );
+    mapped
+}
+
+/// NFKC, in a buffer that need not grow.
+fn normalize(text: &[char]) -> Zeroizing<Vec<u8>> {
+    let normalized = || text.iter().copied().nfkc();
+    let mut prepared = Zeroizing::new(String::with_capacity(normalized().map(char::len_utf8).sum()));
+    prepared.extend(normalized());
+    Zeroizing::new(std::mem::take(&mut *prepared).into_bytes())
+}
+
+fn is_permitted(text: &[char]) -> bool {
+    !text.is_empty() && !text.iter().copied().any(is_prohibited) && is_of_one_direction(text)
 }
 
 fn is_prohibited(c: char) -> bool {
@@ -45,7 +57,26 @@ fn is_prohibited(c: char) -> bool {
 fn is_of_one_direction(text: &[char]) -> bool {
     let runs_left = |c: Option<&char>| c.is_some_and(|&c| tables::bidi_r_or_al(c));
     !text.iter().any(|c| runs_left(Some(c)))
-        || runs_left(text.first()) && runs_left(text.last()) && !text.iter().any(|&c| tables::bidi_l(c))
+        || runs_left(text.first()) && runs_left(text.last()) && !text.iter().any(|&c| runs_right(c))
+}
+
+/// The standard has the directions of Unicode 3.2, some of which have changed since.
+fn runs_right(c: char) -> bool {
+    const NOT_YET: &[char] = &['\u{cbf}', '\u{cc6}', '\u{1734}', '\u{2132}', '\u{302e}', '\u{302f}'];
+    const NO_MORE: &[char] = &[
+        '\u{17b4}',
+        '\u{17b5}',
+        '\u{1885}',
+        '\u{1886}',
+        '\u{1d6db}',
+        '\u{1d715}',
+        '\u{1d74f}',
+        '\u{1d789}',
+        '\u{1d7c3}',
+    ];
+    let is_braille = matches!(c, '\u{2800}'..='\u{28ff}');
+    let runs_right_today = tables::bidi_l(c) && !is_braille && !NOT_YET.contains(&c);
+    runs_right_today || NO_MORE.contains(&c)
 }
 
 #[cfg(test)]
@@ -61,8 +92,17 @@ mod tests {
             ("e\u{301}", "\u{e9}"),
             ("a\u{a0}b\u{200b}c", "a b c"),
             ("\u{5d0}\u{ad}1\u{5d0}", "\u{5d0}1\u{5d0}"),
+            // What it becomes ends with a mark that has no direction.
+            ("\u{5d0}\u{fb1d}", "\u{5d0}\u{5d9}\u{5b4}"),
+            // A letter that had no direction in the Unicode of the standard, between two that have one.
+            ("\u{5d0}\u{2800}\u{fb1d}", "\u{5d0}\u{2800}\u{5d9}\u{5b4}"),
         ] {
-            assert_eq!(prepare(password.as_bytes()), prepared.as_bytes(), "{}", password.escape_unicode());
+            assert_eq!(
+                prepare(password.as_bytes())[..],
+                *prepared.as_bytes(),
+                "{}",
+                password.escape_unicode()
+            );
         }
     }
 
@@ -79,12 +119,14 @@ mod tests {
             // Both directions, or a digit at the end.
             "\u{627}\u{2168}".as_bytes(),
             "\u{627}1".as_bytes(),
+            // A vowel that ran from left to right in the Unicode of the standard.
+            "\u{5d0}\u{17b4}\u{fb1d}".as_bytes(),
             // Prohibited, though it would be normalized to what is not.
             "a\u{ad}\u{340}".as_bytes(),
             // Not assigned in Unicode 3.2, though it would be normalized to what is.
             "\u{1f130}".as_bytes(),
         ] {
-            assert_eq!(prepare(password), password, "{}", password.escape_ascii());
+            assert_eq!(prepare(password)[..], *password, "{}", password.escape_ascii());
         }
     }
 }
