@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::server_message::ServerMessage;
@@ -12,6 +13,15 @@ pub enum Notice {
     Server(ServerMessage),
     /// The password file is not used.
     PasswordFile(PassfileWarning),
+    /// The keys of TLS are not logged (CN-188).
+    KeyLogFile {
+        /// What could not be done: `open` or `write to`.
+        action: &'static str,
+        /// The file of `sslkeylogfile`.
+        file: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
 }
 
 /// Receives notices at any time.
@@ -23,6 +33,10 @@ impl fmt::Display for Notice {
         match self {
             Self::Server(message) => message.fmt(f),
             Self::PasswordFile(warning) => write!(f, "WARNING: {warning}"),
+            Self::KeyLogFile { action, file, reason } => {
+                let file = file.display();
+                write!(f, "WARNING: could not {action} SSL key logging file \"{file}\": {reason}")
+            }
         }
     }
 }
