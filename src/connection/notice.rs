@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::connect_error::Place;
@@ -20,6 +21,15 @@ pub enum Notice {
         /// Why TLS failed.
         reason: String,
     },
+    /// The keys of TLS are not logged (CN-188).
+    KeyLogFile {
+        /// What could not be done: `open` or `write to`.
+        action: &'static str,
+        /// The file of `sslkeylogfile`.
+        file: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
 }
 
 /// Receives notices at any time.
@@ -33,6 +43,10 @@ impl fmt::Display for Notice {
             Self::PasswordFile(warning) => write!(f, "WARNING: {warning}"),
             Self::NotEncrypted { place, reason } => {
                 write!(f, "WARNING: {place} is not encrypted: {reason}")
+            }
+            Self::KeyLogFile { action, file, reason } => {
+                let file = file.display();
+                write!(f, "WARNING: could not {action} SSL key logging file \"{file}\": {reason}")
             }
         }
     }

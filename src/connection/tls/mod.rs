@@ -1,66 +1,104 @@
-//! TLS as libpq has it.
+//! TLS as libpq has it: the server's certificate is checked as far as the mode asks for it, and further where
+//! root certificates are there.
+//!
+//! What comes in is a TCP connection on which the server expects a handshake, what goes out is one that is
+//! encrypted, with what authentication has to know about it. The library checks chains of certificates; the
+//! names in them are compared here.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+mod certificate;
+mod channel_binding;
+mod client_certificate;
+mod client_flight;
+mod context;
+mod der;
+mod engine;
+mod failure;
+mod key_log;
+mod server_name;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod trust;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::future::poll_fn;
+use std::path::PathBuf;
+
+use openssl::ssl::SslRef;
 use tokio::net::TcpStream;
-use tokio_openssl::SslStream;
 
+use self::certificate::CertificateNames;
+use self::client_flight::ClientCertificate;
+pub(super) use self::stream::TlsStream;
+use self::stream::{HandshakeFailure, Transport};
 use super::channel::TlsFacts;
 use super::notice::NoticeHandler;
 use super::tls_error::TlsError;
-use crate::conninfo::{Config, Host};
+use crate::conninfo::{Config, Host, SslMode, SslNegotiation};
 
 /// Whether this build has TLS.
 pub(super) const IS_COMPILED_IN: bool = true;
 
-/// A TCP connection that is encrypted.
-#[derive(Debug)]
-pub(super) struct TlsStream(SslStream<TcpStream>);
+/// The name of PostgreSQL's protocol in ALPN.
+const APPLICATION_PROTOCOL: &[u8] = b"postgresql";
+
+/// The directory below the home directory that has the files of TLS.
+const DIRECTORY: &str = ".postgresql";
 
 /// Encrypts a connection and checks the server's certificate, as far as the configuration asks for it.
+///
+/// # Cancel safety
+/// A dropped future closes the connection.
 pub(super) async fn handshake(
-    _config: &Config,
-    _host: &Host,
-    _socket: TcpStream,
-    _notices: &NoticeHandler,
+    config: &Config,
+    host: &Host,
+    socket: TcpStream,
+    notices: &NoticeHandler,
 ) -> Result<TlsStream, TlsError> {
-    Err(TlsError::NotCompiledIn)
+    let client = context::client(config, host, notices)?;
+    let mut transport =
+        Transport::new(client, socket).map_err(|errors| TlsError::Setup(failure::reason(&errors)))?;
+    let connected = poll_fn(|context| transport.poll_connect(context)).await;
+    let client_certificate = connected.map_err(|failure| match failure {
+        HandshakeFailure::Tls(error) => {
+            failure::of_handshake(&error, transport.ssl().verify_result(), config)
+        }
+        HandshakeFailure::Socket(error) => error,
+    })?;
+    let facts = check_server(config, host, transport.ssl(), client_certificate)?;
+    tracing::debug!(version = transport.ssl().version_str(), "TLS established");
+    Ok(TlsStream::new(transport, facts))
 }
 
-impl TlsStream {
-    /// What the handshake said.
-    pub(super) fn facts(&self) -> TlsFacts {
-        TlsFacts {
-            server_end_point: Err(String::new()),
-            certificate_requested: false,
-            certificate_sent: false,
+/// Checks what the library does not, and gathers what is known then.
+fn check_server(
+    config: &Config,
+    host: &Host,
+    ssl: &SslRef,
+    client_certificate: ClientCertificate,
+) -> Result<TlsFacts, TlsError> {
+    if config.ssl_negotiation == SslNegotiation::Direct {
+        match ssl.selected_alpn_protocol() {
+            Some(APPLICATION_PROTOCOL) => {}
+            Some(_) => return Err(TlsError::UnexpectedApplicationProtocol),
+            None => return Err(TlsError::NoApplicationProtocol),
         }
     }
+    let not_obtained = |reason: String| TlsError::NoServerCertificate(reason);
+    let certificate =
+        ssl.peer_certificate().ok_or_else(|| not_obtained("no SSL error reported".to_owned()))?;
+    if config.ssl_mode == SslMode::VerifyFull {
+        let der = certificate.to_der().map_err(|errors| not_obtained(failure::reason(&errors)))?;
+        let names = CertificateNames::parse(&der).ok_or(TlsError::NoNameInCertificate)?;
+        server_name::check(host.name.as_deref().unwrap_or_default(), &names)?;
+    }
+    Ok(TlsFacts {
+        server_end_point: channel_binding::server_end_point(&certificate),
+        certificate_requested: client_certificate != ClientCertificate::NotRequested,
+        certificate_sent: client_certificate == ClientCertificate::Sent,
+    })
 }
 
-impl AsyncRead for TlsStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for TlsStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(context)
-    }
+/// The default place of a file.
+fn home_file(config: &Config, name: &str) -> Option<PathBuf> {
+    config.home.as_ref().map(|home| home.join(DIRECTORY).join(name))
 }
