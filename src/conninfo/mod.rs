@@ -69,7 +69,7 @@ mod integer;
 mod keepalives;
 mod keyword;
 mod keyword_value;
-mod local_user;
+pub(crate) mod local_user;
 mod passfile;
 mod primary_conninfo;
 mod require_auth;

@@ -150,7 +150,7 @@ impl SettingsBuilder {
 
     /// Reads the connection string and works out which source wins.
     ///
-    /// `/etc/passwd` is read if no user is named or no `HOME` is set.
+    /// The system is asked for the user who runs this process if no user is named or no `HOME` is set.
     pub fn build(self) -> Result<Settings, ConninfoError> {
         self.build_for(&|| LocalUser::with_id(local_user::effective_id()))
     }
@@ -268,7 +268,7 @@ type FindLocalUser<'a> = &'a dyn Fn() -> io::Result<Option<LocalUser>>;
 fn user_name(find: FindLocalUser<'_>) -> Result<Vec<u8>, ConninfoError> {
     let uid = local_user::effective_id();
     match find() {
-        Ok(Some(user)) => Ok(user.name),
+        Ok(Some(user)) => Ok(user.name.into_bytes()),
         Ok(None) => Err(ConninfoError::NoLocalUser { uid }),
         Err(source) => Err(ConninfoError::LocalUserLookup { uid, source }),
     }
@@ -314,7 +314,7 @@ mod tests {
     // What a user lookup returns.
     #[allow(clippy::unnecessary_wraps)]
     fn osuser() -> io::Result<Option<LocalUser>> {
-        Ok(Some(LocalUser { name: b"osuser".to_vec(), home: "/home/osuser".into() }))
+        Ok(Some(LocalUser { name: "osuser".to_owned(), home: "/home/osuser".into() }))
     }
 
     #[allow(clippy::unnecessary_wraps)]
