@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::keyword_value::is_white;
-use super::{ConninfoError, Keyword, Settings};
+use super::{ConninfoError, Keyword, Origin, Settings};
 
 /// A decimal integer of 32 bits, with a sign or not, with white space around it or not (CN-051).
 pub(super) fn parse(text: &[u8]) -> Option<i32> {
@@ -25,8 +25,11 @@ pub(super) fn positive(settings: &Settings, keyword: Keyword) -> Result<Option<u
 /// Any number.
 pub(super) fn of_setting(settings: &Settings, keyword: Keyword) -> Result<Option<i32>, ConninfoError> {
     let Some(value) = settings.value(keyword) else { return Ok(None) };
-    let invalid =
-        || ConninfoError::InvalidInteger { keyword, value: String::from_utf8_lossy(value).into_owned() };
+    let invalid = || ConninfoError::InvalidInteger {
+        keyword,
+        value: String::from_utf8_lossy(value).into_owned(),
+        origin: settings.origin(keyword).unwrap_or(Origin::Default),
+    };
     parse(value).map(Some).ok_or_else(invalid)
 }
 
