@@ -14,5 +14,7 @@ mod lying_server;
 mod parameters;
 mod password_file;
 mod readiness;
+mod refusal;
 mod saslprep;
+mod service_file;
 mod session;
