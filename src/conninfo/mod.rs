@@ -64,6 +64,8 @@ mod config;
 mod enumerated;
 mod environment;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod integer;
 mod keepalives;

@@ -8,6 +8,7 @@ mod support;
 
 mod attempt;
 mod authentication;
+mod environment;
 mod hosts;
 mod lying_scram_server;
 mod lying_server;

@@ -147,9 +147,9 @@ fn cn_068_a_service_goes_between_the_connection_string_and_the_environment() {
     // What a service leaves empty counts as given, and so does the first of two values.
     for (lines, variable, expected) in [
         ("sslmode=", ("PGSSLMODE", "disable"), "invalid sslmode value: \"\"\n"),
-        ("port=\nport=1", ("PGPORT", "2"), "\"127.0.0.1\", port 5432 failed"),
+        ("port=\nport=1", ("PGPORT", "2"), "/nonexistent/.s.PGSQL.5432"),
     ] {
-        places.write("named", &format!("[s]\nhost=127.0.0.1\n{lines}\n"));
+        places.write("named", &format!("[s]\nhost=/nonexistent\n{lines}\n"));
         let text = places.refusal(true, &[], &[("PGSERVICE", "s"), variable]);
         assert!(text.contains(expected), "{lines}: {text}");
     }
