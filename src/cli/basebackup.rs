@@ -21,7 +21,7 @@ use crate::backup::{
 };
 use crate::conninfo::{Config, ConninfoError, Environment, Keyword, Settings};
 use crate::storage::SyncPolicy;
-use crate::types::OsError;
+use crate::types::{OsError, WithCauses};
 
 /// Runs the program; `command` is what a user types to run it.
 pub(super) fn main(program: &str, command: &str, arguments: Vec<OsString>, messages: &Messages) -> ExitCode {
@@ -39,9 +39,14 @@ pub(super) fn main(program: &str, command: &str, arguments: Vec<OsString>, messa
         Err(refusal) => return refuse(refusal, messages),
     };
     match settings(program, &plan) {
-        Ok((settings, config)) => with_password(&plan, settings, config, messages),
+        Ok((settings, config)) => {
+            for warning in settings.warnings() {
+                messages.warning(&warning.to_string());
+            }
+            with_password(&plan, settings, config, messages)
+        }
         Err(error) => {
-            messages.error(&error.to_string());
+            messages.error(&WithCauses(&error).to_string());
             if let Some(hint) = error.hint() {
                 messages.hint(&hint);
             }

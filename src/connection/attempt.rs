@@ -217,14 +217,14 @@ fn startup_parameters(config: &Config) -> Vec<(&'static str, &str)> {
     let mut parameters =
         vec![("user", config.user.as_str()), ("database", config.database()), ("replication", "true")];
     for (name, value) in [
-        ("options", config.options.as_deref()),
+        ("options", config.options.as_deref().filter(|value| !value.is_empty())),
         ("application_name", config.effective_application_name()),
-        ("client_encoding", config.client_encoding.as_deref()),
+        ("client_encoding", config.client_encoding.as_deref().filter(|value| !value.is_empty())),
         ("datestyle", config.date_style.as_deref()),
         ("timezone", config.time_zone.as_deref()),
         ("geqo", config.geqo.as_deref()),
     ] {
-        parameters.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
+        parameters.extend(value.map(|value| (name, value)));
     }
     parameters
 }

@@ -78,9 +78,8 @@ fn require_peer(config: &Config, socket: &UnixStream) -> Result<(), AttemptError
     let id = socket.peer_cred().map_err(|error| AttemptError::PeerUnknown(OsError(error)))?.uid();
     let user = LocalUser::with_id(id).map_err(|error| AttemptError::PeerUnknown(OsError(error)))?;
     let actual = user.ok_or(AttemptError::PeerHasNoName(id))?.name;
-    if actual == required.as_bytes() {
+    if actual == *required {
         return Ok(());
     }
-    let actual = String::from_utf8_lossy(&actual).into_owned();
     Err(AttemptError::Peer { required: required.clone(), actual })
 }

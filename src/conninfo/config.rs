@@ -39,7 +39,7 @@ pub struct Config {
     pub password: Option<Password>,
     /// `passfile`: where to look for a password if there is none.
     pub passfile: Option<PathBuf>,
-    /// `dbname`, if the connection string has it; the environment's never applies (CN-091).
+    /// `dbname`, if the connection string has it; that of a service or the environment never applies (CN-091).
     pub dbname: Option<String>,
     /// `application_name`; one that is set but empty is kept, and keeps the fallback away.
     pub application_name: Option<String>,
@@ -49,11 +49,11 @@ pub struct Config {
     pub options: Option<String>,
     /// `client_encoding`; `auto` has become the encoding of the locale.
     pub client_encoding: Option<String>,
-    /// `datestyle`, from `PGDATESTYLE`.
+    /// `datestyle`, from `PGDATESTYLE`; sent even if it is empty.
     pub date_style: Option<String>,
-    /// `timezone`, from `PGTZ`.
+    /// `timezone`, from `PGTZ`; sent even if it is empty.
     pub time_zone: Option<String>,
-    /// `geqo`, from `PGGEQO`.
+    /// `geqo`, from `PGGEQO`; sent even if it is empty.
     pub geqo: Option<String>,
     /// `min_protocol_version`
     pub min_protocol_version: ProtocolVersion,
@@ -244,7 +244,8 @@ impl Config {
     }
 }
 
-/// A connection string and the defaults; no environment variable is looked at, not even `HOME`.
+/// A connection string and the defaults; no environment variable is looked at, not even `HOME`. A service is
+/// looked up in the home directory that the system knows, and in the system's service file.
 impl FromStr for Config {
     type Err = ConninfoError;
 
@@ -295,7 +296,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::conninfo::Environment;
+    use crate::conninfo::{Environment, Origin};
 
     fn config(text: &str) -> Result<Config, ConninfoError> {
         config_with(text, &[])
@@ -318,7 +319,8 @@ mod tests {
         ] {
             let found = config(text).unwrap().invalid_tcp_option;
             let expected =
-                expected.map(|(value, keyword)| InvalidInteger { keyword, value: value.to_owned() });
+                expected.map(|(value, keyword)| InvalidInteger {
+ keyword, value: value.to_owned(), origin: Origin::ConnectionString });
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -178,6 +178,7 @@ impl TlsVersion {
             _ => Err(ConninfoError::InvalidTlsVersion {
                 keyword,
                 value: String::from_utf8_lossy(value).into_owned(),
+                origin: settings.origin(keyword).unwrap_or(Origin::Default),
             }),
         }
     }

@@ -11,9 +11,19 @@ use zeroize::Zeroizing;
 
 use super::Keyword;
 
-/// Variables that belong to no keyword (CN-052 … CN-054, CN-061).
-const FURTHER_VARIABLES: [&str; 8] =
-    ["PGREQUIRESSL", "PGDATESTYLE", "PGTZ", "PGGEQO", "HOME", "LC_ALL", "LC_CTYPE", "LANG"];
+/// Variables that belong to no keyword (CN-052 … CN-054, CN-061, CN-065, CN-066).
+const FURTHER_VARIABLES: [&str; 10] = [
+    "PGSERVICEFILE",
+    "PGSYSCONFDIR",
+    "PGREQUIRESSL",
+    "PGDATESTYLE",
+    "PGTZ",
+    "PGGEQO",
+    "HOME",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LANG",
+];
 
 /// A snapshot of the environment variables that libpq honours (CN-046).
 ///

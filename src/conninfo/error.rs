@@ -1,8 +1,9 @@
 //! What can be wrong with connection settings, in libpq's words.
 
-use std::io;
+use std::path::PathBuf;
 
-use super::{InvalidInteger, Keyword, Origin};
+use super::{InvalidInteger, Keyword, Origin, ServiceLineProblem};
+use crate::types::OsError;
 
 /// The settings do not make a configuration. Asking again with the same ones gives the same answer,
 /// so no caller should retry (CN-008).
@@ -98,11 +99,60 @@ pub enum ConninfoError {
         /// The keyword or the environment variable.
         name: &'static str,
     },
-    /// A service is named, and service files are not read by this version (CN-062).
-    #[error("service \"{service}\" requested, but service files are not supported yet")]
-    ServiceFilesUnsupported {
+    /// The service file cannot be opened (CN-065).
+    #[error("service file \"{}\" not found", path.display())]
+    ServiceFileNotFound {
+        /// The file.
+        path: PathBuf,
+        /// The environment variable that names it, if one does.
+        variable: Option<&'static str>,
+        /// Why not.
+        reason: OsError,
+    },
+    /// The service file cannot be read.
+    #[error("could not read service file \"{}\"", path.display())]
+    ServiceFileRead {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: OsError,
+    },
+    /// No service file has a section of that name (CN-064).
+    #[error("definition of service \"{service}\" not found")]
+    ServiceNotFound {
         /// The name of the service.
         service: String,
+        /// Who named it.
+        origin: Origin,
+    },
+    /// A line of a service file has more than 1022 bytes (CN-073).
+    #[error("line {line} too long in service file \"{}\"", path.display())]
+    ServiceLineTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+    },
+    /// A line of the service is not a keyword, `=` and a value (CN-070, CN-071).
+    #[error("syntax error in service file \"{}\", line {line}", path.display())]
+    ServiceSyntax {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: ServiceLineProblem,
+    },
+    /// A service refers to another one (CN-072).
+    #[error(
+        "nested service specifications not supported in service file \"{}\", line {line}",
+        path.display()
+    )]
+    NestedService {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
     },
     /// The value is none of those the keyword can have (CN-047, CN-050).
     #[error("invalid {keyword} value: \"{value}\"")]
@@ -121,6 +171,8 @@ pub enum ConninfoError {
         keyword: Keyword,
         /// Its value.
         value: String,
+        /// Who gave it.
+        origin: Origin,
     },
     /// The lowest version of TLS lies above the highest (CN-049).
     #[error("invalid SSL protocol version range")]
@@ -205,7 +257,7 @@ pub enum ConninfoError {
         /// The effective user id.
         uid: u32,
         /// Why not.
-        source: io::Error,
+        source: OsError,
     },
 }
 
@@ -213,14 +265,31 @@ impl ConninfoError {
     /// What to do about it, where the text alone does not say.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::InvalidValue { keyword, origin: Origin::Environment, .. } => {
-                let variable = keyword.environment_variable()?;
-                Some(format!("The value comes from the environment variable {variable}."))
+            Self::InvalidValue { keyword, origin, .. }
+            | Self::InvalidTlsVersion { keyword, origin, .. }
+            | Self::InvalidInteger(InvalidInteger { keyword, origin, .. }) => source_of(*keyword, *origin),
+            Self::ServiceNotFound { origin, .. } => source_of(Keyword::Service, *origin),
+            Self::ServiceFileNotFound { variable: Some(variable), reason, .. } => {
+                Some(format!("{variable} names this file, which cannot be opened: {reason}."))
             }
+            Self::ServiceFileNotFound { reason, .. } => Some(format!("The file cannot be opened: {reason}.")),
+            Self::ServiceSyntax { problem, .. } => Some(problem.to_string()),
             Self::NoLocalUser { .. } | Self::LocalUserLookup { .. } => {
                 Some("Name the user with -U, in the connection string or in PGUSER.".to_owned())
             }
             _ => None,
         }
+    }
+}
+
+/// Where to look for a value that the user does not see (CN-006).
+fn source_of(keyword: Keyword, origin: Origin) -> Option<String> {
+    match origin {
+        Origin::Environment => {
+            let variable = keyword.environment_variable()?;
+            Some(format!("The value comes from the environment variable {variable}."))
+        }
+        Origin::Service => Some("The value comes from the service file.".to_owned()),
+        Origin::Option | Origin::ConnectionString | Origin::Default => None,
     }
 }

@@ -8,8 +8,17 @@ use std::path::{Path, PathBuf};
 
 use super::{ConninfoError, Keyword, Settings, integer};
 
-/// Where the packages of Debian, Ubuntu and Red Hat have their sockets (CN-095).
-const DEFAULT_SOCKET_DIRECTORY: &str = "/var/run/postgresql";
+/// Where the platform has its sockets (CN-095): a setting of the build, or else the directory of the packages of
+/// Debian, Ubuntu and Red Hat.
+const DEFAULT_SOCKET_DIRECTORY: &str = match option_env!("PGSIPHON_DEFAULT_SOCKET_DIRECTORY") {
+    Some(directory) if !directory.is_empty() => directory,
+    _ => "/var/run/postgresql",
+};
+
+const _: () = assert!(
+    matches!(DEFAULT_SOCKET_DIRECTORY.as_bytes()[0], b'/' | b'@'),
+    "PGSIPHON_DEFAULT_SOCKET_DIRECTORY is neither an absolute path nor an abstract name"
+);
 
 /// Where PostgreSQL as its authors publish it has them.
 const UPSTREAM_SOCKET_DIRECTORY: &str = "/tmp";
@@ -232,20 +241,15 @@ mod tests {
         let address =
             |address: &str, port: u16| format!("{:?}", Endpoint::Address { address: address.into(), port });
         let socket = |path: &str| format!("{:?}", Endpoint::Socket(path.into()));
+        let default_socket =
+            |port: u16| format!("{:?}", super::socket(DEFAULT_SOCKET_DIRECTORY, port).unwrap());
         for (text, expected) in [
-            ("", vec![socket("/var/run/postgresql/.s.PGSQL.5432")]),
-            ("port=7", vec![socket("/var/run/postgresql/.s.PGSQL.7")]),
+            ("", vec![default_socket(5432)]),
+            ("port=7", vec![default_socket(7)]),
             ("host=a,b", vec![name("a", 5432), name("b", 5432)]),
             ("host=a,b port=7", vec![name("a", 7), name("b", 7)]),
             ("host=a,b port=,7", vec![name("a", 5432), name("b", 7)]),
-            (
-                "host=a,, port=1,2,3",
-                vec![
-                    name("a", 1),
-                    socket("/var/run/postgresql/.s.PGSQL.2"),
-                    socket("/var/run/postgresql/.s.PGSQL.3"),
-                ],
-            ),
+            ("host=a,, port=1,2,3", vec![name("a", 1), default_socket(2), default_socket(3)]),
             ("hostaddr=::1", vec![address("::1", 5432)]),
             ("host=a,b hostaddr=,::2", vec![name("a", 5432), address("::2", 5432)]),
             ("host=/run", vec![socket("/run/.s.PGSQL.5432")]),
@@ -261,8 +265,10 @@ mod tests {
         let host = &hosts("port=7").unwrap()[0];
         let upstream = Path::new("/tmp/.s.PGSQL.7");
         assert_eq!(host.endpoint_where(|path| path == upstream), Ok(Endpoint::Socket(upstream.into())));
-        let platform = Path::new("/var/run/postgresql/.s.PGSQL.7");
-        assert_eq!(host.endpoint_where(|_| true), Ok(Endpoint::Socket(platform.into())));
+        for nothing_else_counts in [true, false] {
+            let endpoint = host.endpoint_where(|_| nothing_else_counts);
+            assert_eq!(endpoint, socket(DEFAULT_SOCKET_DIRECTORY, 7));
+        }
     }
 
     #[test]
@@ -305,8 +311,8 @@ mod tests {
     fn cn_085_and_086_names_in_the_password_file() {
         for (text, expected) in [
             ("", "localhost"),
-            ("host=/var/run/postgresql", "localhost"),
-            ("host=/tmp", "/tmp"),
+            (&format!("host={DEFAULT_SOCKET_DIRECTORY}"), "localhost"),
+            ("host=/var/run/else", "/var/run/else"),
             ("host=@x", "@x"),
             ("host=db hostaddr=::1", "db"),
             ("hostaddr=::1", "::1"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::keyword_value::is_white;
-use super::{Keyword, Settings};
+use super::{Keyword, Origin, Settings};
 
 /// A value that is to be an integer of 32 bits and is none (CN-051).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,8 @@ pub struct InvalidInteger {
     pub keyword: Keyword,
     /// Its value.
     pub value: String,
+    /// Who gave it.
+    pub origin: Origin,
 }
 
 /// A decimal integer of 32 bits, with a sign or not, with white space around it or not (CN-051).
@@ -35,7 +37,11 @@ pub(super) fn positive(settings: &Settings, keyword: Keyword) -> Result<Option<u
 /// Any number.
 pub(super) fn of_setting(settings: &Settings, keyword: Keyword) -> Result<Option<i32>, InvalidInteger> {
     let Some(value) = settings.value(keyword) else { return Ok(None) };
-    let invalid = || InvalidInteger { keyword, value: String::from_utf8_lossy(value).into_owned() };
+    let invalid = || InvalidInteger {
+        keyword,
+        value: String::from_utf8_lossy(value).into_owned(),
+        origin: settings.origin(keyword).unwrap_or(Origin::Default),
+    };
     parse(value).map(Some).ok_or_else(invalid)
 }
 

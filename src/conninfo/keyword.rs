@@ -168,4 +168,31 @@ mod tests {
         assert_eq!(Keyword::from_name("Host"), None);
         assert_eq!(Keyword::from_name(""), None);
     }
+
+    /// The cells of the rows about keywords in the documentation.
+    fn documented() -> Vec<Vec<&'static str>> {
+        let text = include_str!("../../docs/connection.md");
+        let (_, after) = text.split_once("\n## Keywords\n").unwrap();
+        let (section, _) = after.split_once("\n## ").unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| row.trim_matches(['|', ' ']).split(" | ").collect()).collect()
+    }
+
+    #[test]
+    fn cn_045_and_046_the_documentation_has_each_keyword_once() {
+        let rows = documented();
+        let quoted = |text: &str| format!("`{text}`");
+        for &keyword in Keyword::ALL {
+            let named: Vec<_> = rows.iter().filter(|row| row[0] == quoted(keyword.name())).collect();
+            let &[row] = named.as_slice() else { panic!("{keyword} has {} rows", named.len()) };
+            let &[_, variable, default, does] = row.as_slice() else { panic!("{keyword}: {row:?}") };
+            assert_eq!(variable, keyword.environment_variable().map_or("–".to_owned(), quoted), "{keyword}");
+            match keyword.compiled_default() {
+                Some(expected) => assert_eq!(default, quoted(expected), "{keyword}"),
+                None => assert!(!default.starts_with('`'), "{keyword}: {default}"),
+            }
+            assert!(!does.is_empty(), "{keyword}");
+        }
+        assert_eq!(rows.len(), Keyword::ALL.len());
+    }
 }

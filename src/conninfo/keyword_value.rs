@@ -11,11 +11,15 @@
 
 use zeroize::Zeroizing;
 
-use super::ConninfoError;
 use super::assignment::Assignment;
+use super::{ConninfoError, ConninfoWarning, Keyword};
 
-/// Reads a string from left to right and stops at the first error (CN-010 … CN-019).
-pub(super) fn parse(text: &[u8]) -> Result<Vec<Assignment>, ConninfoError> {
+/// Reads a string from left to right and stops at the first error (CN-010 … CN-019). What looks like a mistake
+/// is added to the warnings.
+pub(super) fn parse(
+    text: &[u8],
+    warnings: &mut Vec<ConninfoWarning>,
+) -> Result<Vec<Assignment>, ConninfoError> {
     let mut assignments: Vec<Assignment> = Vec::new();
     let mut rest = trim_white(text);
     while !rest.is_empty() {
@@ -28,13 +32,24 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Assignment>, ConninfoError> {
         let after = trim_white(after)
             .strip_prefix(b"=")
             .ok_or_else(|| ConninfoError::MissingEquals { word: shown() })?;
-        let (value, after) = split_value(trim_white(after))?;
+        let is_apart = after.first().is_some_and(|&byte| is_white(byte));
+        let after = trim_white(after);
+        let swallowed = swallowed_keyword(after).filter(|_| is_apart);
+        let (value, after) = split_value(after)?;
         let assignment =
             Assignment::new(name, value).ok_or_else(|| ConninfoError::UnknownKeyword { name: shown() })?;
+        let keyword = assignment.keyword;
+        warnings.extend(swallowed.map(|swallowed| ConninfoWarning::SwallowedPair { keyword, swallowed }));
         assignments.push(assignment);
         rest = trim_white(after);
     }
     Ok(assignments)
+}
+
+/// The keyword of a pair that stands where a value is expected, as in `host= port=1` (CN-016).
+fn swallowed_keyword(text: &[u8]) -> Option<Keyword> {
+    let (name, rest) = split_name(text);
+    if rest.starts_with(b"=") { Keyword::from_name(str::from_utf8(name).ok()?) } else { None }
 }
 
 /// Appends a value so that [`parse`] gives it back: bare if it can be, else quoted (BB-174, first
@@ -84,7 +99,7 @@ pub(super) const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-fn trim_white(text: &[u8]) -> &[u8] {
+pub(super) fn trim_white(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|&byte| !is_white(byte)).unwrap_or(text.len());
     &text[start..]
 }
@@ -97,7 +112,7 @@ mod tests {
     use crate::conninfo::Keyword;
 
     fn outcome(text: &[u8]) -> String {
-        match parse(text) {
+        match parse(text, &mut Vec::new()) {
             Ok(assignments) => format!("{assignments:?}"),
             Err(error) => error.to_string(),
         }
@@ -147,8 +162,29 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_utf_8_are_values_but_no_keywords() {
-        assert_eq!(parse(b"user=\xff").unwrap()[0].value.as_slice(), b"\xff");
+        assert_eq!(parse(b"user=\xff", &mut Vec::new()).unwrap()[0].value.as_slice(), b"\xff");
         assert_eq!(outcome(b"\xff=1"), "invalid connection option \"\u{fffd}\"");
+    }
+
+    #[test]
+    fn cn_016_a_swallowed_pair_is_warned_of() {
+        for (text, expected) in [
+            ("host= port=1", &["host port"][..]),
+            ("password=\tuser=x dbname= sslmode=allow", &["password user", "dbname sslmode"]),
+            ("host= port = 1", &[]),
+            ("host=port=1", &[]),
+            ("host= 'port=1'", &[]),
+            ("host= ports=1", &[]),
+            ("options= -cport=1", &[]),
+            ("host=", &[]),
+        ] {
+            let mut warnings = Vec::new();
+            let _ = parse(text.as_bytes(), &mut warnings);
+            let named = warnings.iter().map(|ConninfoWarning::SwallowedPair { keyword, swallowed }| {
+                format!("{keyword} {swallowed}")
+            });
+            assert_eq!(named.collect::<Vec<_>>(), expected, "{text}");
+        }
     }
 
     #[test]
@@ -172,14 +208,16 @@ mod tests {
                 text.extend_from_slice(format!(" {keyword}=").as_bytes());
                 write_value(value, &mut text);
             }
-            let read: Vec<_> =
-                parse(&text).unwrap().into_iter().map(|a| (a.keyword, a.value.to_vec())).collect();
+            let mut warnings = Vec::new();
+            let read = parse(&text, &mut warnings).unwrap();
+            let read: Vec<_> = read.into_iter().map(|a| (a.keyword, a.value.to_vec())).collect();
             prop_assert_eq!(read, assignments);
+            prop_assert_eq!(warnings, []);
         }
 
         #[test]
         fn any_bytes_give_an_answer(text: Vec<u8>) {
-            let _ = parse(&text);
+            let _ = parse(&text, &mut Vec::new());
         }
     }
 }

@@ -1,57 +1,53 @@
-//! The user of the operating system who runs this process, as `/etc/passwd` has it.
+//! The users of the operating system, as its name service knows them: from `/etc/passwd`, LDAP or any other
+//! source that the system is set up for.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::io;
 use std::path::PathBuf;
-use std::{fs, io};
 
-const USER_LIST: &str = "/etc/passwd";
+use nix::unistd::{Uid, User};
 
 /// The two facts about a user that connections need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalUser {
-    /// The name as bytes, which need not be UTF-8.
-    pub(crate) name: Vec<u8>,
+    /// The name.
+    pub(crate) name: String,
     /// The home directory.
     pub(crate) home: PathBuf,
 }
 
 impl LocalUser {
-    /// The entry of the user with that id, if there is one.
+    /// The entry of the user with that id, if there is one. An error says that nobody could be asked.
     pub(crate) fn with_id(uid: u32) -> io::Result<Option<Self>> {
-        Ok(find(&fs::read(USER_LIST)?, uid))
+        let user = User::from_uid(Uid::from_raw(uid))?;
+        Ok(user.map(|user| Self { name: user.name, home: user.dir }))
     }
 }
 
 /// The id that counts for access, whatever `$USER` says (CN-003).
-pub(super) fn effective_id() -> u32 {
+pub(crate) fn effective_id() -> u32 {
     rustix::process::geteuid().as_raw()
-}
-
-/// Finds the first line `name:password:uid:gid:comment:home:shell` with that id.
-fn find(user_list: &[u8], uid: u32) -> Option<LocalUser> {
-    user_list.split(|&byte| byte == b'\n').find_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        let &[name, _, id, _, _, home, ..] = fields.as_slice() else { return None };
-        let id: u32 = str::from_utf8(id).ok()?.parse().ok()?;
-        let home = PathBuf::from(OsString::from_vec(home.to_vec()));
-        (id == uid && !name.is_empty()).then(|| LocalUser { name: name.to_vec(), home })
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
+    /// What the system's own program for such questions says.
+    fn of_getent(uid: u32) -> Option<LocalUser> {
+        let output = Command::new("getent").args(["passwd", &uid.to_string()]).output().unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        let fields: Vec<&str> = line.split(':').collect();
+        let &[name, _, _, _, _, home, ..] = fields.as_slice() else { return None };
+        Some(LocalUser { name: name.to_owned(), home: home.into() })
+    }
+
     #[test]
-    fn cn_003_and_009_entries() {
-        let list = b"root:x:0:0:root:/root:/bin/bash\n# comment\n+nis::::::\nbroken:x:7\n\
-            pg:x:101:101::/var/lib/pg:/bin/sh\nsecond:x:101:1::/else:/bin/sh\n";
-        let user = |name: &str, home: &str| LocalUser { name: name.into(), home: home.into() };
-        assert_eq!(find(list, 0), Some(user("root", "/root")));
-        assert_eq!(find(list, 101), Some(user("pg", "/var/lib/pg")));
-        assert_eq!(find(list, 7), None);
-        assert_eq!(find(list, 4242), None);
-        assert_eq!(find(b"", 0), None);
+    fn cn_003_and_009_the_name_service_is_asked() {
+        assert_eq!(LocalUser::with_id(0).unwrap().unwrap().name, "root");
+        for uid in [0, 1, effective_id(), 4_000_000_000] {
+            assert_eq!(LocalUser::with_id(uid).unwrap(), of_getent(uid), "{uid}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! From what the user said to one typed [`Config`].
 //!
 //! What comes in: options, a connection string or URI, environment variables, the system's user, a
-//! password file. What goes out: a [`Config`] that says how to connect, or a [`ConninfoError`] in
+//! service file, a password file. What goes out: a [`Config`] that says how to connect, or a [`ConninfoError`] in
 //! libpq's words. Configuration files may be read here, a socket is never opened, nothing is
 //! printed, and no secret appears in an error or in `Debug`.
 //!
@@ -9,7 +9,7 @@
 //!
 //! 1. an option, or a value that the program forces;
 //! 2. the connection string, in which the last value of a keyword counts;
-//! 3. the service file (not read yet: naming a service is an error);
+//! 3. the service that the connection string or `PGSERVICE` names, in which the first value of a keyword counts;
 //! 4. the keyword's environment variable, even if it is set to nothing;
 //! 5. the default that libpq 18 has; for `user` the effective user of the operating system.
 //!
@@ -64,18 +64,22 @@ mod config;
 mod enumerated;
 mod environment;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod integer;
 mod keepalives;
 mod keyword;
 mod keyword_value;
-mod local_user;
+pub(crate) mod local_user;
 mod passfile;
 mod primary_conninfo;
 mod require_auth;
+mod service_file;
 mod settings;
 mod tls_choices;
 mod uri;
+mod warning;
 
 pub use config::{Config, PasswordLookup};
 pub use enumerated::{
@@ -92,5 +96,7 @@ pub(crate) use local_user::LocalUser;
 pub use passfile::PassfileWarning;
 pub use primary_conninfo::PrimaryConninfo;
 pub use require_auth::{AuthMethod, RequireAuth};
+pub use service_file::ServiceLineProblem;
 pub use settings::{Origin, Settings, SettingsBuilder};
 pub use tls_choices::SslRootCert;
+pub use warning::ConninfoWarning;

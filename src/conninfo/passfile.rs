@@ -64,7 +64,7 @@ fn open(path: &Path) -> Result<Option<File>, PassfileWarning> {
     Ok(file.filter(is_same))
 }
 
-fn find(content: &[u8], key: PassfileKey<'_>) -> Option<Password> {
+pub(super) fn find(content: &[u8], key: PassfileKey<'_>) -> Option<Password> {
     content.split(|&byte| byte == b'\n').find_map(|line| password_of_line(line, key))
 }
 

@@ -22,6 +22,7 @@ impl PrimaryConninfo {
     ///
     /// - `replication` and `fallback_application_name` stay out (BB-170); `dbname` comes last, and
     ///   only if somebody gave one (BB-171).
+    /// - What a service gave is written, its name is not: the standby need not have the service file.
     /// - `typed_password` goes before every other password; a password is written in clear text, and
     ///   the default password file only if no password is known (BB-172).
     /// - The standby reads the text with the libpq of its own version. Defaults that libpq
@@ -42,7 +43,10 @@ impl PrimaryConninfo {
             let value = match keyword {
                 Keyword::Password => password,
                 Keyword::Passfile if is_default && password.is_some() => None,
-                Keyword::Replication | Keyword::FallbackApplicationName | Keyword::Dbname => None,
+                Keyword::Service
+                | Keyword::Replication
+                | Keyword::FallbackApplicationName
+                | Keyword::Dbname => None,
                 _ if is_default && keyword.since() > server_major => None,
                 _ => settings.non_empty(keyword),
             };

@@ -1,6 +1,6 @@
 //! Settings: for each keyword the value that counts, and who gave it.
 //!
-//! Options, a connection string and the environment come in; the first source that has a value
+//! Options, a connection string, a service and the environment come in; the first source that has a value
 //! wins. The values are bytes and stay uninterpreted, except for those that stand for another:
 //! `requiressl`, `client_encoding=auto`, and the defaults that depend on the system.
 
@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::assignment::Assignment;
 use super::local_user::{self, LocalUser};
-use super::{ConninfoError, Environment, Keyword, keyword_value, uri};
+use super::{ConninfoError, ConninfoWarning, Environment, Keyword, keyword_value, service_file, uri};
+use crate::types::OsError;
 
 /// Who gave a value; the earlier ones win (CN-001).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,7 @@ pub struct Settings {
     values: BTreeMap<Keyword, Setting>,
     environment: Environment,
     home: Option<PathBuf>,
+    warnings: Vec<ConninfoWarning>,
 }
 
 impl Settings {
@@ -54,7 +56,7 @@ impl Settings {
         SettingsBuilder::default()
     }
 
-    /// The effective value of a keyword. An empty one was given as such by the environment (CN-006).
+    /// The effective value of a keyword. An empty one was given as such by the environment or a service (CN-006).
     pub fn value(&self, keyword: Keyword) -> Option<&[u8]> {
         self.values.get(&keyword).map(|setting| setting.value.as_slice())
     }
@@ -74,6 +76,11 @@ impl Settings {
         self.home.as_deref()
     }
 
+    /// What looks like a mistake in the connection string.
+    pub fn warnings(&self) -> &[ConninfoWarning] {
+        &self.warnings
+    }
+
     /// The effective value if it is not empty.
     pub(super) fn non_empty(&self, keyword: Keyword) -> Option<&[u8]> {
         self.value(keyword).filter(|value| !value.is_empty())
@@ -89,9 +96,10 @@ impl Settings {
         self.non_empty(keyword).map(to_path)
     }
 
-    /// The value of a variable that sets a startup parameter, unless it is `default` (CN-053).
+    /// The value of a variable that sets a startup parameter, unless it is `default`; an empty one is a value
+    /// (CN-053).
     pub(super) fn startup_value(&self, variable: &'static str) -> Result<Option<String>, ConninfoError> {
-        let value = self.environment.non_empty(variable).filter(|v| !v.eq_ignore_ascii_case(b"default"));
+        let value = self.environment.value(variable).filter(|v| !v.eq_ignore_ascii_case(b"default"));
         value.map(|value| to_text(value, variable)).transpose()
     }
 }
@@ -148,9 +156,9 @@ impl SettingsBuilder {
         self
     }
 
-    /// Reads the connection string and works out which source wins.
+    /// Reads the connection string and the service that is named, and works out which source wins.
     ///
-    /// `/etc/passwd` is read if no user is named or no `HOME` is set.
+    /// The system is asked for the user who runs this process if no user is named or no `HOME` is set.
     pub fn build(self) -> Result<Settings, ConninfoError> {
         self.build_for(&|| LocalUser::with_id(local_user::effective_id()))
     }
@@ -160,16 +168,16 @@ impl SettingsBuilder {
         for (keyword, value) in self.options {
             values.give(keyword, value, Origin::Option)?;
         }
-        for (keyword, value) in last_values(parse(&self.connection_string)?) {
+        let mut warnings = Vec::new();
+        for (keyword, value) in last_values(parse(&self.connection_string, &mut warnings)?) {
             values.give(keyword, value, Origin::ConnectionString)?;
         }
-        refuse_service(&values, &self.environment)?;
-        values.take_environment(&self.environment)?;
-
         let home = home(&self.environment, find);
+        values.take_service(&self.environment, home.as_deref())?;
+        values.take_environment(&self.environment)?;
         values.add_defaults(home.as_deref(), find)?;
         values.resolve_client_encoding(&self.environment);
-        Ok(Settings { values: values.0, environment: self.environment, home })
+        Ok(Settings { values: values.0, environment: self.environment, home, warnings })
     }
 }
 
@@ -200,6 +208,18 @@ impl Values {
         Ok(())
     }
 
+    /// Reads the service that the connection string or else `PGSERVICE` names. Its first word on a keyword
+    /// counts, and an empty value as given (CN-068).
+    fn take_service(&mut self, environment: &Environment, home: Option<&Path>) -> Result<(), ConninfoError> {
+        let given = self.0.get(&Keyword::Service).map(|setting| (setting.value.as_slice(), setting.origin));
+        let of_environment = || Some((environment.value("PGSERVICE")?, Origin::Environment));
+        let Some((service, origin)) = given.or_else(of_environment) else { return Ok(()) };
+        for Assignment { keyword, value } in service_file::look_up(service, origin, environment, home)? {
+            self.0.entry(keyword).or_insert(Setting { value, origin: Origin::Service });
+        }
+        Ok(())
+    }
+
     /// An empty variable counts as given (CN-006). A `PGREQUIRESSL` that begins with 1 stands in for
     /// a missing `PGSSLMODE` (CN-052).
     fn take_environment(&mut self, environment: &Environment) -> Result<(), ConninfoError> {
@@ -221,7 +241,7 @@ impl Values {
         Ok(())
     }
 
-    /// `user` and `passfile` have defaults even if the environment made them empty.
+    /// `user` and `passfile` have defaults even if the environment or a service made them empty.
     fn add_defaults(&mut self, home: Option<&Path>, find: FindLocalUser<'_>) -> Result<(), ConninfoError> {
         if self.is_empty_or_missing(Keyword::User) {
             self.set_default(Keyword::User, user_name(find)?);
@@ -268,29 +288,19 @@ type FindLocalUser<'a> = &'a dyn Fn() -> io::Result<Option<LocalUser>>;
 fn user_name(find: FindLocalUser<'_>) -> Result<Vec<u8>, ConninfoError> {
     let uid = local_user::effective_id();
     match find() {
-        Ok(Some(user)) => Ok(user.name),
+        Ok(Some(user)) => Ok(user.name.into_bytes()),
         Ok(None) => Err(ConninfoError::NoLocalUser { uid }),
-        Err(source) => Err(ConninfoError::LocalUserLookup { uid, source }),
+        Err(source) => Err(ConninfoError::LocalUserLookup { uid, source: OsError(source) }),
     }
 }
 
-fn parse(text: &[u8]) -> Result<Vec<Assignment>, ConninfoError> {
-    if uri::is_uri(text) { uri::parse(text) } else { keyword_value::parse(text) }
+fn parse(text: &[u8], warnings: &mut Vec<ConninfoWarning>) -> Result<Vec<Assignment>, ConninfoError> {
+    if uri::is_uri(text) { uri::parse(text) } else { keyword_value::parse(text, warnings) }
 }
 
 /// Within one connection string the last value of a keyword counts, even if it is empty (CN-004).
 fn last_values(assignments: Vec<Assignment>) -> BTreeMap<Keyword, Zeroizing<Vec<u8>>> {
     assignments.into_iter().map(|assignment| (assignment.keyword, assignment.value)).collect()
-}
-
-fn refuse_service(values: &Values, environment: &Environment) -> Result<(), ConninfoError> {
-    let given = values.0.get(&Keyword::Service).map(|setting| setting.value.as_slice());
-    match given.or_else(|| environment.non_empty("PGSERVICE")) {
-        Some(service) => Err(ConninfoError::ServiceFilesUnsupported {
-            service: String::from_utf8_lossy(service).into_owned(),
-        }),
-        None => Ok(()),
-    }
 }
 
 fn home(environment: &Environment, find: FindLocalUser<'_>) -> Option<PathBuf> {
@@ -308,168 +318,4 @@ fn to_text(value: &[u8], name: &'static str) -> Result<String, ConninfoError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // What a user lookup returns.
-    #[allow(clippy::unnecessary_wraps)]
-    fn osuser() -> io::Result<Option<LocalUser>> {
-        Ok(Some(LocalUser { name: b"osuser".to_vec(), home: "/home/osuser".into() }))
-    }
-
-    #[allow(clippy::unnecessary_wraps)]
-    fn nobody() -> io::Result<Option<LocalUser>> {
-        Ok(None)
-    }
-
-    fn environment(variables: &[(&str, &str)]) -> Environment {
-        Environment::from_lookup(|name| {
-            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
-        })
-    }
-
-    fn settings(
-        options: &[(Keyword, &str)],
-        text: &str,
-        variables: &[(&str, &str)],
-    ) -> Result<Settings, ConninfoError> {
-        let builder = Settings::builder().connection_string(text).environment(environment(variables));
-        options.iter().fold(builder, |b, (keyword, value)| b.option(*keyword, value)).build_for(&osuser)
-    }
-
-    fn shown(settings: &Settings, keyword: Keyword) -> String {
-        match (settings.value(keyword), settings.origin(keyword)) {
-            (Some(value), Some(origin)) => format!("{} {origin:?}", String::from_utf8_lossy(value)),
-            _ => "-".to_owned(),
-        }
-    }
-
-    #[test]
-    fn cn_001_and_002_the_first_source_with_a_value_wins() {
-        let option = [(Keyword::Port, "1")];
-        let variable = [("PGPORT", "3")];
-        for (options, text, variables, expected) in [
-            (&option[..], "port=2", &variable[..], "1 Option"),
-            (&[], "port=2", &variable, "2 ConnectionString"),
-            (&[], "postgres://:2", &variable, "2 ConnectionString"),
-            (&[], "", &variable, "3 Environment"),
-            (&[], "", &[], "5432 Default"),
-        ] {
-            let settings = settings(options, text, variables).unwrap();
-            assert_eq!(shown(&settings, Keyword::Port), expected);
-        }
-    }
-
-    #[test]
-    fn cn_004_to_006_repeated_and_empty_values() {
-        for (options, text, variables, expected) in [
-            (&[][..], "host=a host=b", &[][..], "b ConnectionString"),
-            (&[], "host=a host=''", &[("PGHOST", "e")], "e Environment"),
-            (&[(Keyword::Host, "")], "host=a", &[], "a ConnectionString"),
-            (&[(Keyword::Host, "")], "host=''", &[], "-"),
-            (&[], "", &[("PGHOST", "")], " Environment"),
-        ] {
-            let settings = settings(options, text, variables).unwrap();
-            assert_eq!(shown(&settings, Keyword::Host), expected, "{options:?} {text} {variables:?}");
-        }
-        let empty = settings(&[], "", &[("PGSSLMODE", ""), ("PGUSER", ""), ("PGPASSFILE", "")]).unwrap();
-        assert_eq!(shown(&empty, Keyword::SslMode), " Environment");
-        assert_eq!(shown(&empty, Keyword::User), "osuser Default");
-        assert_eq!(shown(&empty, Keyword::Passfile), "/home/osuser/.pgpass Default");
-    }
-
-    #[test]
-    fn cn_046_every_variable_sets_its_keyword() {
-        for &keyword in Keyword::ALL.iter().filter(|keyword| **keyword != Keyword::Service) {
-            let Some(variable) = keyword.environment_variable() else { continue };
-            let settings = settings(&[], "", &[(variable, "x")]).unwrap();
-            assert_eq!(shown(&settings, keyword), "x Environment", "{variable}");
-        }
-    }
-
-    #[test]
-    fn cn_045_every_keyword_is_accepted() {
-        for &keyword in Keyword::ALL.iter().filter(|keyword| **keyword != Keyword::Service) {
-            let settings = settings(&[], &format!("{keyword}=x"), &[]).unwrap();
-            assert_eq!(shown(&settings, keyword), "x ConnectionString", "{keyword}");
-        }
-    }
-
-    #[test]
-    fn cn_003_and_009_the_default_user_is_that_of_the_system() {
-        let of_environment = environment(&[("USER", "env"), ("LOGNAME", "env")]);
-        let settings = Settings::builder().environment(of_environment).build_for(&osuser).unwrap();
-        assert_eq!(shown(&settings, Keyword::User), "osuser Default");
-        let error = Settings::builder().build_for(&nobody).unwrap_err();
-        let expected = format!("local user with ID {} does not exist", local_user::effective_id());
-        assert_eq!(error.to_string(), expected);
-        assert!(Settings::builder().connection_string("user=u").build_for(&nobody).is_ok());
-    }
-
-    #[test]
-    fn cn_061_home() {
-        let with_home = settings(&[], "", &[("HOME", "/h")]).unwrap();
-        assert_eq!(shown(&with_home, Keyword::Passfile), "/h/.pgpass Default");
-        let empty = settings(&[], "", &[("HOME", "")]).unwrap();
-        assert_eq!(empty.home(), Some(Path::new("/home/osuser")));
-        let none = Settings::builder().option(Keyword::User, "u").build_for(&nobody).unwrap();
-        assert_eq!((none.home(), none.value(Keyword::Passfile)), (None, None));
-    }
-
-    #[test]
-    fn cn_043_and_052_defaults_of_sslmode() {
-        for (text, variables, expected) in [
-            ("", &[][..], "prefer Default"),
-            ("", &[("PGREQUIRESSL", "1")], "require Environment"),
-            ("", &[("PGREQUIRESSL", "0")], "prefer Default"),
-            ("sslmode=allow", &[("PGREQUIRESSL", "1")], "allow ConnectionString"),
-            ("", &[("PGREQUIRESSL", "1"), ("PGSSLMODE", "allow")], "allow Environment"),
-            ("sslrootcert=system", &[], "verify-full Default"),
-            ("postgres://?sslmode=require", &[("PGSSLROOTCERT", "system")], "require ConnectionString"),
-        ] {
-            let settings = settings(&[], text, variables).unwrap();
-            assert_eq!(shown(&settings, Keyword::SslMode), expected, "{text} {variables:?}");
-        }
-    }
-
-    #[test]
-    fn cn_054_client_encoding_auto() {
-        let of_locale = settings(&[], "client_encoding=auto", &[("LANG", "C.UTF-8")]).unwrap();
-        assert_eq!(shown(&of_locale, Keyword::ClientEncoding), "UTF8 ConnectionString");
-        assert_eq!(shown(&settings(&[], "", &[]).unwrap(), Keyword::ClientEncoding), "-");
-    }
-
-    #[test]
-    fn cn_053_startup_values() {
-        let settings = settings(&[], "", &[("PGTZ", "UTC"), ("PGGEQO", "DEFAULT"), ("PGDATESTYLE", "")]);
-        let settings = settings.unwrap();
-        assert_eq!(settings.startup_value("PGTZ").unwrap().as_deref(), Some("UTC"));
-        assert_eq!(settings.startup_value("PGGEQO").unwrap(), None);
-        assert_eq!(settings.startup_value("PGDATESTYLE").unwrap(), None);
-    }
-
-    #[test]
-    fn cn_062_a_service_is_refused() {
-        for result in [settings(&[], "service=s", &[]), settings(&[], "", &[("PGSERVICE", "s")])] {
-            assert!(
-                matches!(result.unwrap_err(), ConninfoError::ServiceFilesUnsupported { service } if service == "s")
-            );
-        }
-        assert!(settings(&[], "", &[("PGSERVICE", "")]).is_ok());
-    }
-
-    #[test]
-    fn nul_bytes_are_refused() {
-        for result in [settings(&[(Keyword::User, "a\0b")], "", &[]), settings(&[], "user='a\0b'", &[])] {
-            let error = result.unwrap_err();
-            assert_eq!(error.to_string(), "value of connection option \"user\" contains a NUL byte");
-        }
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        let settings = settings(&[], "password=hunter2 sslpassword=hunter2 user=me", &[]).unwrap();
-        let shown = format!("{settings:?} {:?}", Settings::builder().connection_string("password=hunter2"));
-        assert!(shown.contains("\"me\"") && !shown.contains("hunter2"), "{shown}");
-    }
-}
+mod tests;

@@ -8,11 +8,14 @@ mod support;
 
 mod attempt;
 mod authentication;
+mod environment;
 mod hosts;
 mod lying_scram_server;
 mod lying_server;
 mod parameters;
 mod password_file;
 mod readiness;
+mod refusal;
 mod saslprep;
+mod service_file;
 mod session;

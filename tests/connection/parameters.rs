@@ -16,7 +16,7 @@ fn set(name: &'static str, value: &str) -> Variable {
 }
 
 #[test]
-fn cn_207_to_211_the_startup_packet_is_that_of_the_reference() {
+fn cn_053_054_and_207_to_211_the_startup_packet_is_that_of_the_reference() {
     let server = ByteScriptServer::start([Step::Receive, Step::Send(authentication(99, b""))]);
     let host = format!("host=127.0.0.1 port={} sslmode=disable", server.port());
     for (conninfo, variables) in [
@@ -34,6 +34,8 @@ fn cn_207_to_211_the_startup_packet_is_that_of_the_reference() {
         ("user=u", vec![set("PGAPPNAME", ""), set("PGOPTIONS", ""), set("PGCLIENTENCODING", "UTF8")]),
         ("user=u", vec![set("PGDATESTYLE", "ISO, DMY"), set("PGTZ", "UTC"), set("PGGEQO", "off")]),
         ("user=u", vec![set("PGDATESTYLE", "Default"), set("PGTZ", "default"), set("PGGEQO", "DEFAULT")]),
+        ("user=u", vec![set("PGDATESTYLE", ""), set("PGTZ", ""), set("PGGEQO", "")]),
+        ("user=u options=' ' application_name=' '", vec![]),
     ] {
         let conninfo = format!("{host} {conninfo}");
         let text = reference_with(&conninfo, &variables);
@@ -97,7 +99,9 @@ fn cn_212_and_053_values_that_the_server_refuses() {
         ] {
             refused_like_the_reference(&format!("{} {settings}", cluster.conninfo()));
         }
-        for variable in [set("PGTZ", "Nowhere"), set("PGDATESTYLE", "never"), set("PGGEQO", "maybe")] {
+        for variable in
+            [set("PGTZ", "Nowhere"), set("PGDATESTYLE", "never"), set("PGGEQO", "maybe"), set("PGGEQO", "")]
+        {
             let variables = [variable];
             let error = try_config(config_with(&cluster.conninfo(), &variables)).unwrap_err();
             assert_eq!(error.to_string(), reference_with(&cluster.conninfo(), &variables));
