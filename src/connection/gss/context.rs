@@ -1,8 +1,8 @@
 //! A security context: it makes tokens out of the server's until both sides trust each other, and then it
 //! encrypts.
 
-use std::fmt;
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::{fmt, thread};
 
 use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext as _};
 use libgssapi::name::Name;
@@ -19,7 +19,8 @@ use crate::types::OsError;
 
 /// A context of the user with the service of a host.
 pub(in crate::connection) struct SecurityContext {
-    context: ClientCtx,
+    /// Never locked: it makes sessions shareable that nobody can use without being their owner.
+    context: Mutex<ClientCtx>,
     purpose: Purpose,
 }
 
@@ -67,7 +68,7 @@ impl SecurityContext {
                 | CtxFlags::GSS_C_INTEG_FLAG;
         }
         flags.set(CtxFlags::GSS_C_DELEG_FLAG, config.gss_delegation);
-        Ok(Self { context: ClientCtx::new(None, service, flags, None), purpose })
+        Ok(Self { context: Mutex::new(ClientCtx::new(None, service, flags, None)), purpose })
     }
 
     /// Takes a token of the server, none at first, and gives the next one for it.
@@ -79,17 +80,22 @@ impl SecurityContext {
     }
 
     fn step_blocking(mut self, token: &[u8]) -> Result<Stepped, GssError> {
-        if self.context.is_complete() {
+        let purpose = self.purpose;
+        let context = self.context();
+        if context.is_complete() {
             return Err(GssError::AlreadyComplete);
         }
         let answer = Some(token).filter(|token| !token.is_empty());
-        let token =
-            self.context.step(answer, None).map_err(|error| self.purpose.failure(status::text(error)))?;
+        let token = context.step(answer, None).map_err(|error| purpose.failure(status::text(error)))?;
         Ok(Stepped {
-            is_complete: self.context.is_complete(),
+            is_complete: context.is_complete(),
             token: token.map(|token| token.to_vec()).unwrap_or_default(),
             context: self,
         })
+    }
+
+    fn context(&mut self) -> &mut ClientCtx {
+        self.context.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,12 +112,13 @@ impl Protection for SecurityContext {
     type Text = Buf;
 
     fn wrap(&mut self, payload: &[u8]) -> Result<Buf, GssError> {
-        let token = self.context.wrap(true, payload).map_err(|error| GssError::Wrap(status::text(error)))?;
+        let token =
+            self.context().wrap(true, payload).map_err(|error| GssError::Wrap(status::text(error)))?;
         if is_confidential(&token) { Ok(token) } else { Err(GssError::OutgoingNotConfidential) }
     }
 
     fn unwrap(&mut self, token: &[u8]) -> Result<Buf, GssError> {
-        let payload = self.context.unwrap(token).map_err(|error| GssError::Unwrap(status::text(error)))?;
+        let payload = self.context().unwrap(token).map_err(|error| GssError::Unwrap(status::text(error)))?;
         if is_confidential(token) { Ok(payload) } else { Err(GssError::IncomingNotConfidential) }
     }
 }
@@ -144,6 +151,13 @@ mod tests {
         let config: Config = format!("user=u {text}").parse().unwrap();
         let host = config.hosts[0].clone();
         (config, host)
+    }
+
+    #[test]
+    fn a_stream_may_go_wherever_a_socket_may() {
+        fn check<T: Send + Sync + Unpin>() {}
+        check::<super::super::GssStream>();
+        check::<SecurityContext>();
     }
 
     #[test]
