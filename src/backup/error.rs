@@ -135,7 +135,7 @@ impl BackupError {
     }
 
     /// What a person can do about it, where that is known.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::Connect(error) | Self::ConnectReceiver(error) => error.hint(),
             _ => None,

@@ -81,7 +81,7 @@ impl Report {
             self.messages.detail(detail);
         }
         if let Some(hint) = error.hint() {
-            self.messages.hint(hint);
+            self.messages.hint(&hint);
         }
     }
 

@@ -201,7 +201,7 @@ impl ConnectError {
     }
 
     /// What a person can do about the last failure, where that is known.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         hint::remedy(&self.attempts)
     }
 

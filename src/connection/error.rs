@@ -1,6 +1,10 @@
+use std::io;
+
 use super::frame::OutOfSync;
+use super::gss_error::GssError;
 use super::server_message::ServerMessage;
 use super::startup::StartupError;
+use super::tls_error::TlsError;
 use crate::protocol::ResultSetError;
 use crate::types::OsError;
 
@@ -24,6 +28,12 @@ pub enum ConnectionError {
     /// Writing to the socket failed.
     #[error("could not send data to server")]
     Send(#[source] OsError),
+    /// TLS broke, or was ended without a word.
+    #[error(transparent)]
+    Tls(TlsError),
+    /// GSSAPI encryption broke.
+    #[error(transparent)]
+    Gss(GssError),
     /// The stream is no stream of messages any more.
     #[error(transparent)]
     OutOfSync(#[from] OutOfSync),
@@ -62,9 +72,35 @@ impl ConnectionError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Closed | Self::Receive(_) | Self::Send(_) => true,
+            Self::Tls(error) => error.is_retryable(),
             // Class 53: insufficient resources; class 57: operator intervention.
             Self::Server(message) => matches!(message.sqlstate().get(..2), Some("53" | "57")),
             _ => false,
         }
     }
+}
+
+/// Reading from the server failed.
+pub(super) fn receive_error(error: io::Error) -> ConnectionError {
+    of_protection(error).unwrap_or_else(|error| match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Closed,
+        _ => ConnectionError::Receive(OsError(error)),
+    })
+}
+
+/// Writing to the server failed.
+pub(super) fn send_error(error: io::Error) -> ConnectionError {
+    of_protection(error).unwrap_or_else(|error| match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Closed,
+        _ => ConnectionError::Send(OsError(error)),
+    })
+}
+
+/// TLS and GSSAPI put their errors into those of the stream.
+fn of_protection(error: io::Error) -> Result<ConnectionError, io::Error> {
+    let error = match error.downcast() {
+        Ok(error) => return Ok(ConnectionError::Tls(error)),
+        Err(error) => error,
+    };
+    error.downcast().map(ConnectionError::Gss)
 }

@@ -7,12 +7,11 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connect_error::AttemptError;
-use super::error::ConnectionError;
+use super::error::{ConnectionError, receive_error, send_error};
 use super::frame::{Deframer, Message};
 use super::gss::{SecurityContext, Stepped};
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
-use super::session::{receive_error, send_error};
 use super::socket::Socket;
 use super::startup::{SessionStart, Startup, StartupError, Step};
 use crate::conninfo::Host;

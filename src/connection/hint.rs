@@ -1,23 +1,35 @@
 //! What a person can do about a failed connection, where that is known.
 
+use super::authentication::ChannelBindingError;
 use super::connect_error::{AttemptError, FailedAttempt};
 use super::negotiation::NegotiationError;
 use super::server_message::{ServerMessage, sqlstate};
 use super::startup::StartupError;
 
 /// The remedy for the last failure.
-pub(super) fn remedy(attempts: &[FailedAttempt]) -> Option<&'static str> {
+pub(super) fn remedy(attempts: &[FailedAttempt]) -> Option<String> {
     let last = attempts.last()?;
-    if let Some(StartupError::PasswordMissing) = last.cause.startup() {
-        return Some("Set PGPASSWORD, use a password file, or leave out -w to be asked for the password.");
+    if let AttemptError::Tls(error) = &last.cause {
+        return error.hint();
     }
-    if let Some(message) = last.cause.server_message() {
-        return of_server(message, last, attempts);
-    }
-    match &last.cause {
-        AttemptError::Negotiation(NegotiationError::TlsUnavailable) => Some(
+    let remedy = match last.cause.server_message() {
+        Some(message) => of_server(message, last, attempts),
+        None => of_client(&last.cause),
+    };
+    remedy.map(str::to_owned)
+}
+
+fn of_client(cause: &AttemptError) -> Option<&'static str> {
+    match (cause, cause.startup()) {
+        (AttemptError::Negotiation(NegotiationError::TlsUnavailable), _) => Some(
             "Switch ssl on in postgresql.conf on the server, or use sslmode=prefer if the connection may go \
              unencrypted.",
+        ),
+        (_, Some(StartupError::PasswordMissing)) => {
+            Some("Set PGPASSWORD, use a password file, or leave out -w to be asked for the password.")
+        }
+        (_, Some(StartupError::ChannelBinding(ChannelBindingError::NoEndPoint(_)))) => Some(
+            "Use channel_binding=disable, or give the server a certificate with a signature of RSA or ECDSA.",
         ),
         _ => None,
     }

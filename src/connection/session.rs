@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::error::ConnectionError;
+use super::error::{ConnectionError, receive_error, send_error};
 use super::frame::{Deframer, Message, Phase};
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
@@ -353,19 +353,5 @@ impl Session {
                 Err(_) => return None,
             }
         }
-    }
-}
-
-pub(super) fn receive_error(error: io::Error) -> ConnectionError {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Closed,
-        _ => ConnectionError::Receive(OsError(error)),
-    }
-}
-
-pub(super) fn send_error(error: io::Error) -> ConnectionError {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectionError::Closed,
-        _ => ConnectionError::Send(OsError(error)),
     }
 }

@@ -22,6 +22,7 @@ pub mod byte_script;
 mod cluster;
 mod cluster_directory;
 mod installation;
+pub mod kerberos;
 pub mod lied_to;
 mod pgbench;
 mod port;
