@@ -14,7 +14,7 @@ pub(crate) struct Authorities {
 
 impl Authorities {
     pub(crate) fn new() -> Self {
-        Self { root: Certificate::root("Root of servers"), other: Certificate::root("Another root") }
+        Self { root: Certificate::root("Root of servers"), other: Certificate::strange_root("Another root") }
     }
 
     /// A certificate for `localhost`.

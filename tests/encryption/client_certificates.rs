@@ -273,7 +273,7 @@ fn cn_187_a_certificate_that_the_server_does_not_believe() {
     let clients = Clients::new();
     let revoked = clients.authority.issue(&Template::client("certain"));
     clients.write("revoked", &revoked);
-    clients.write("foreign", &Certificate::root("Another root").issue(&Template::client("certain")));
+    clients.write("foreign", &Certificate::strange_root("Another root").issue(&Template::client("certain")));
     clients.write("expired", &clients.authority.issue(&Template::client("certain").expired()));
     let list = clients.authority.revocation_list(&[&revoked]);
     clients.bench.cluster.reload_tls(&clients.tls.clone().client_revocation_list(list));

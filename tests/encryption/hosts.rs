@@ -12,6 +12,7 @@ use crate::observed::LogMark;
 use crate::peer::{Peer, read_packet};
 use crate::support::base_backup::BackupProgram;
 use crate::support::byte_script::fatal;
+use crate::support::certificates::{CertificateStore, Template};
 use crate::support::{Cluster, ReservedPort, ServerTls, scratch_directory};
 
 /// Servers that go by letters.
@@ -175,15 +176,15 @@ fn cn_128_a_session_that_is_not_wanted_is_closed_politely() {
 
 /// A server of another authority `W`, one without TLS `N`, one that rejects us over TLS `R`, and a good one
 /// `G`; and the file of roots of all but the first.
-fn servers_with_tls() -> (Hosts, String, crate::support::certificates::CertificateStore) {
+fn servers_with_tls() -> (Hosts, String, CertificateStore) {
     let authorities = Authorities::new();
     let store = authorities.store();
     let roots = format!("sslrootcert={}/root.crt", store.path().display());
-    let wrong = Authorities::new();
+    let wrong = authorities.other.issue(&Template::server("localhost"));
     let right = ServerTls::new(&authorities.server());
     let start = |tls: ServerTls, hba: &str| Cluster::builder(18).hba(hba).tls(tls).start();
     let hosts = Hosts::new(vec![
-        ('W', start(ServerTls::new(&wrong.server()), "")),
+        ('W', start(ServerTls::new(&wrong), "")),
         ('N', start(ServerTls::off(), "")),
         ('R', start(right.clone(), "hostssl replication all all reject")),
         ('G', start(right, "")),

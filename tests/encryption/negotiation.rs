@@ -32,8 +32,10 @@ fn without_server(text: &str, port: u16) -> String {
 #[track_caller]
 fn refused_by(peer: &Peer, conninfo: &str, text: &str, connections: usize) {
     let conninfo = format!("{} {conninfo}", peer.conninfo());
-    for (who, refusal) in [("libpq", libpq_refusal(&conninfo, &[])), ("we", our_refusal(&conninfo))] {
-        let refusal = refusal.map(|refusal| without_server(&refusal, peer.port()));
+    let attempts: [(&str, &dyn Fn() -> Option<String>); 2] =
+        [("libpq", &|| libpq_refusal(&conninfo, &[])), ("we", &|| our_refusal(&conninfo))];
+    for (who, attempt) in attempts {
+        let refusal = attempt().map(|refusal| without_server(&refusal, peer.port()));
         assert_eq!(refusal.as_deref(), Some(text), "{who}: {conninfo}");
         assert_eq!(peer.take_connections(), connections, "{who}: {conninfo}");
     }

@@ -37,13 +37,15 @@ const VALID: (i64, i64) = (-365 * 86_400, 3650 * 86_400);
 static NEXT_SERIAL: AtomicU32 = AtomicU32::new(1000);
 
 /// RSA keys take long to make; whoever needs any key of that kind takes one of these.
-static RSA_KEYS: [LazyLock<Key>; 3] =
-    [LazyLock::new(new_rsa), LazyLock::new(new_rsa), LazyLock::new(new_rsa)];
+static RSA_KEYS: [LazyLock<Key>; 4] = [const { LazyLock::new(new_rsa) }; 4];
 
-/// The RSA key of authorities, that of servers, or that of clients.
+/// Whose RSA key it is.
 #[derive(Clone, Copy, Debug)]
 pub enum Holder {
+    /// The authorities that tests believe in.
     Authority,
+    /// Authorities that nobody has heard of.
+    Stranger,
     Server,
     Client,
 }
@@ -198,7 +200,16 @@ pub struct Certificate {
 impl Certificate {
     /// An authority that nobody vouches for.
     pub fn root(common_name: &str) -> Self {
-        Self::self_signed(&Template::new(common_name, rsa_key(Holder::Authority)).authority())
+        Self::root_with_key(common_name, rsa_key(Holder::Authority))
+    }
+
+    /// An authority with another key than those that tests believe in.
+    pub fn strange_root(common_name: &str) -> Self {
+        Self::root_with_key(common_name, rsa_key(Holder::Stranger))
+    }
+
+    fn root_with_key(common_name: &str, key: Key) -> Self {
+        Self::self_signed(&Template::new(common_name, key).authority())
     }
 
     pub fn self_signed(template: &Template) -> Self {
