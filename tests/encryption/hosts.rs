@@ -155,17 +155,17 @@ fn leave_is_taken(major: u16) {
 }
 
 #[test]
-fn cn_122_to_130_what_a_session_must_be_versions_10_to_12() {
+fn cn_111_and_122_to_130_what_a_session_must_be_versions_10_to_12() {
     (10..=12).for_each(attributes_are_found);
 }
 
 #[test]
-fn cn_122_to_130_what_a_session_must_be_versions_13_to_15() {
+fn cn_111_and_122_to_130_what_a_session_must_be_versions_13_to_15() {
     (13..=15).for_each(attributes_are_found);
 }
 
 #[test]
-fn cn_122_to_130_what_a_session_must_be_versions_16_to_18() {
+fn cn_111_and_122_to_130_what_a_session_must_be_versions_16_to_18() {
     (16..=18).for_each(attributes_are_found);
 }
 
@@ -193,7 +193,7 @@ fn servers_with_tls() -> (Hosts, String, CertificateStore) {
 }
 
 #[test]
-fn cn_110_and_112_failures_of_encryption_end_the_list_as_in_libpq() {
+fn cn_110_112_and_113_failures_of_encryption_end_the_list_as_in_libpq() {
     let (hosts, roots, _store) = servers_with_tls();
     let verify = format!("sslmode=verify-ca {roots}");
     hosts.expect("G", &verify, "G");

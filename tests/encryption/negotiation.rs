@@ -410,3 +410,44 @@ fn cn_139_a_unix_socket_is_never_encrypted() {
         bench.expect(&format!("{socket} sslmode={mode}"), "plain");
     }
 }
+
+#[test]
+fn cn_056_compression_is_not_spoken_of() {
+    let bench = Bench::trusting(&Authorities::new());
+    for value in ["0", "1", "whatever"] {
+        bench.expect(&format!("sslmode=require sslcompression={value}"), "TLSv1.3");
+    }
+}
+
+#[test]
+fn cn_252_values_that_are_none_are_refused_before_anything_is_tried() {
+    let bench = Bench::trusting(&Authorities::new());
+    for (keyword, value) in [
+        ("channel_binding", "maybe"),
+        ("channel_binding", "Require"),
+        ("sslmode", "verify"),
+        ("sslnegotiation", "fast"),
+        ("sslcertmode", "prefer"),
+        ("gssencmode", "allow"),
+        ("require_auth", "kerberos"),
+    ] {
+        let libpq = bench.libpq(&format!("{keyword}={value}"), &[]);
+        assert_eq!(libpq.to_string(), format!("0 connections: invalid {keyword} value: \"{value}\""));
+        let (program, _) = bench.program(&format!("{keyword}={value}"), &[]);
+        assert_eq!(program, libpq);
+    }
+}
+
+/// The reference was built with GSSAPI, so that there is nothing to compare with.
+#[cfg(not(feature = "gssapi"))]
+#[test]
+fn cn_205_and_206_without_gssapi_its_encryption_is_missed_only_where_it_is_demanded() {
+    let bench = Bench::trusting(&Authorities::new());
+    for mode in ["prefer", "disable"] {
+        let (observed, _) = bench.ours(&format!("sslmode=require gssencmode={mode}"), &[]);
+        assert_eq!(observed.to_string(), "TLSv1.3");
+    }
+    let (program, _) = bench.program("gssencmode=require", &[]);
+    let text = "0 connections: gssencmode value \"require\" invalid when GSSAPI support is not compiled in";
+    assert_eq!(program.to_string(), text);
+}
