@@ -29,7 +29,7 @@ fn arguments(cluster: &Cluster, out: &Path, more: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn bb_068_bb_069_bb_070_a_typed_password_serves_both_connections() {
+fn bb_068_bb_069_bb_070_cn_279_a_typed_password_serves_both_connections() {
     let cluster = cluster();
     let program = Personality::named("pg_basebackup");
     for more in [&[][..], &["-W"]] {
@@ -47,7 +47,7 @@ fn bb_068_bb_069_bb_070_a_typed_password_serves_both_connections() {
 }
 
 #[test]
-fn cn_278_a_wrong_password_is_not_asked_for_again() {
+fn cn_278_and_280_a_wrong_password_is_not_asked_for_again_and_never_seen() {
     let cluster = cluster();
     let program = Personality::named("pg_basebackup");
     for more in [&[][..], &["-W"]] {

@@ -14,6 +14,7 @@ mod lying_scram_server;
 mod lying_server;
 mod parameters;
 mod password_file;
+mod programs;
 mod readiness;
 mod refusal;
 mod saslprep;

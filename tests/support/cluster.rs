@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::cluster_tls::ServerTls;
 use super::pgbench::{self, Load};
 use super::port::ReservedPort;
 use super::postmaster::{self, Postmaster};
@@ -56,6 +57,8 @@ pub struct ClusterBuilder {
     origin: Origin,
     settings: Vec<(String, String)>,
     port: Option<u16>,
+    listen_addresses: &'static str,
+    tls: Option<ServerTls>,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,17 @@ impl ClusterBuilder {
             panic!("an existing cluster has its system identifier")
         };
         *own_system_identifier = true;
+        self
+    }
+
+    /// The addresses that the server listens on.
+    pub fn listen_on(mut self, addresses: &'static str) -> Self {
+        self.listen_addresses = addresses;
+        self
+    }
+
+    pub(super) fn with_tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -167,6 +181,7 @@ impl ClusterBuilder {
             options,
             port,
             port_is_fixed: self.port.is_some(),
+            listen_addresses: self.listen_addresses,
             directory,
         }
     }
@@ -180,6 +195,9 @@ impl ClusterBuilder {
         cluster_directory::append_settings(&data_directory, SETTINGS.into_iter().chain(settings));
         if let Some(lines) = hba {
             cluster_directory::prepend_hba(&data_directory, lines);
+        }
+        if let Some(tls) = &self.tls {
+            tls.install(self.installation.major(), &data_directory);
         }
         data_directory
     }
@@ -199,6 +217,7 @@ pub struct Cluster {
     options: Vec<String>,
     port: ReservedPort,
     port_is_fixed: bool,
+    listen_addresses: &'static str,
     accepts_connections: bool,
     directory: TempDir,
 }
@@ -207,7 +226,7 @@ impl Cluster {
     /// A new cluster of that major version.
     pub fn builder(major: u16) -> ClusterBuilder {
         let origin = Origin::New { initdb_args: Vec::new(), hba: None, own_system_identifier: false };
-        ClusterBuilder { installation: Installation::find(major), origin, settings: Vec::new(), port: None }
+        Self::builder_of(major, origin)
     }
 
     /// A server on a data directory that is there, such as a backup.
@@ -217,7 +236,18 @@ impl Cluster {
     /// user must be able to reach it, as below [`scratch_directory`].
     pub fn existing(major: u16, data_directory: impl Into<PathBuf>) -> ClusterBuilder {
         let origin = Origin::Existing { data_directory: data_directory.into() };
-        ClusterBuilder { installation: Installation::find(major), origin, settings: Vec::new(), port: None }
+        Self::builder_of(major, origin)
+    }
+
+    fn builder_of(major: u16, origin: Origin) -> ClusterBuilder {
+        ClusterBuilder {
+            installation: Installation::find(major),
+            origin,
+            settings: Vec::new(),
+            port: None,
+            listen_addresses: "127.0.0.1",
+            tls: None,
+        }
     }
 
     pub fn installation(&self) -> &Installation {
@@ -370,7 +400,7 @@ impl Cluster {
         assert!(self.postmaster.is_none(), "the server runs");
         let mut options = self.options.clone();
         options.push(format!("--port={}", self.port()));
-        options.push("--listen_addresses=127.0.0.1".to_owned());
+        options.push(format!("--listen_addresses={}", self.listen_addresses));
         options.push(format!("--unix_socket_directories={}", self.socket_directory.display()));
         let mut postmaster = Postmaster::start(
             &self.installation,
