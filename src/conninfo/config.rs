@@ -318,9 +318,11 @@ mod tests {
             ("keepalives=0 keepalives_idle=1x tcp_user_timeout=x", None),
         ] {
             let found = config(text).unwrap().invalid_tcp_option;
-            let expected =
-                expected.map(|(value, keyword)| InvalidInteger {
- keyword, value: value.to_owned(), origin: Origin::ConnectionString });
+            let expected = expected.map(|(value, keyword)| InvalidInteger {
+                keyword,
+                value: value.to_owned(),
+                origin: Origin::ConnectionString,
+            });
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -26,7 +26,7 @@ fn cn_109_a_server_that_is_not_ready_passes_the_turn_on() {
         let starting = cold_standby(major);
         let error = refused_like_the_reference(&starting.conninfo());
         assert!(error.is_retryable());
-        assert_eq!(error.hint(), Some("Try again when the server has started."));
+        assert_eq!(error.hint().as_deref(), Some("Try again when the server has started."));
         let hosts = format!("host=127.0.0.1,127.0.0.1 port={},{}", starting.port(), ready.port());
         admitted(&format!("{hosts} user=postgres"));
     }

@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use super::context::SecurityContext;
 use super::stream::GssStream;
 use crate::connection::error::ConnectionError;
+use crate::connection::error::{receive_error, send_error};
 use crate::connection::gss_error::GssError;
 use crate::connection::server_message::ServerMessage;
-use crate::connection::error::{receive_error, send_error};
 use crate::conninfo::{Config, Host};
 
 /// The longest token in bytes. One with the groups of a Windows user outgrows the packets of the stream.

@@ -38,7 +38,7 @@ const LARGEST_PAYLOAD: usize = LARGEST_TOKEN - 256;
 const READ_ROOM: usize = 8 * LARGEST_PACKET;
 
 /// What wraps and unwraps payloads: a security context that is complete.
-pub(super) trait Protection {
+pub(in crate::connection) trait Protection {
     /// A payload, or what it was wrapped into.
     type Text: Deref<Target = [u8]>;
 
