@@ -18,6 +18,7 @@ use super::server_message::sqlstate;
 use super::session::Session;
 use super::socket::Socket;
 use super::startup::{Startup, StartupError};
+use super::tls;
 use crate::conninfo::{
     Config, Endpoint, GssEncMode, Host, LoadBalanceHosts, PasswordLookup, SslCertMode, SslMode,
     TargetSessionAttrs,
@@ -84,7 +85,7 @@ fn refuse_unsupported(config: &Config) -> Result<(), AttemptError> {
         "gssencmode value \"require\" invalid when GSSAPI support is not compiled in",
     )?;
     refuse(
-        config.ssl_cert_mode == SslCertMode::Require,
+        !tls::IS_COMPILED_IN && config.ssl_cert_mode == SslCertMode::Require,
         "sslcertmode value \"require\" invalid when SSL support is not compiled in",
     )?;
     for (demanded, keyword) in [
@@ -244,7 +245,7 @@ async fn start_session(
     let startup = Startup::new(config, password, Channel::Plain);
     let mut handshake = Handshake::new(&mut socket, &mut deframer, startup, host, notices);
     let started = handshake.run(&startup_parameters(config)).await;
-    let file = file.filter(|_| handshake.used_password());
+    let file = file.filter(|_| handshake.used_password() && !handshake.is_authenticated());
     let start = started.map_err(|error| match error {
         AttemptError::Startup { refusal, .. } => {
             let refused = matches!(&refusal, StartupError::Server(message)

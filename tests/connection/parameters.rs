@@ -134,19 +134,12 @@ fn cn_139_and_152_encryption_is_demanded_over_tcp_only() {
 #[test]
 fn cn_057_a_demand_that_cannot_be_met_is_refused_before_anything_is_sent() {
     let server = ByteScriptServer::start([Step::Receive, Step::Send(authentication(0, b""))]);
-    let key = "A".repeat(43) + "=";
     for (setting, named) in [
         ("gssencmode=require", "gssencmode"),
-        ("sslcertmode=require", "sslcertmode"),
-        ("channel_binding=require", "channel binding"),
-        ("require_auth=scram-sha-256", "require_auth"),
         ("requirepeer=postgres", "requirepeer"),
-        (&format!("scram_client_key={key}"), "scram_client_key"),
-        (&format!("scram_server_key={key}"), "scram_"),
         ("target_session_attrs=primary", "target_session_attrs"),
         ("target_session_attrs=prefer-standby", "target_session_attrs"),
         ("load_balance_hosts=random", "load_balance_hosts"),
-        ("min_protocol_version=3.2", "min_protocol_version"),
     ] {
         let error = refused(&format!("{} {setting}", server.conninfo()));
         assert!(matches!(error.attempts()[0].cause, AttemptError::Unsupported(_)), "{error}");
