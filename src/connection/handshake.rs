@@ -77,7 +77,8 @@ impl<'a> Handshake<'a> {
         self.startup.used_password()
     }
 
-    /// Whether the server was content with who we are.
+    /// Whether the server has let the user in, whatever it said afterwards. If so, no other protection would
+    /// have led to another answer (CN-305).
     pub(super) fn is_authenticated(&self) -> bool {
         self.startup.is_authenticated()
     }
@@ -87,9 +88,9 @@ impl<'a> Handshake<'a> {
             Some(context) => context,
             None => SecurityContext::new(self.startup.config(), self.host)?,
         };
-        let Stepped { context, token, is_established } = context.step(token).await?;
+        let Stepped { context, token, is_complete } = context.step(token).await?;
         self.security_context = Some(context);
-        self.startup.proceed(&token, is_established)
+        self.startup.proceed(&token, is_complete)
     }
 
     async fn next_step(&mut self) -> Result<Step, AttemptError> {
@@ -98,7 +99,11 @@ impl<'a> Handshake<'a> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), AttemptError> {
-        match self.socket.write_all(bytes).await {
+        let sent = async {
+            self.socket.write_all(bytes).await?;
+            self.socket.flush().await
+        };
+        match sent.await {
             Ok(()) => Ok(()),
             Err(error) => {
                 Err(self.last_words().await.unwrap_or_else(|| AttemptError::Lost(send_error(error))))

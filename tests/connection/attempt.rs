@@ -1,12 +1,13 @@
 //! Attempts to connect: ours, each within a deadline, and those of the reference.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 
 use pgsiphon::client::ReplicationClient;
 use pgsiphon::connection::{ConnectError, Notice};
 use pgsiphon::conninfo::{Config, Environment, Settings};
 
-use crate::support::{DEADLINE, Outcome, Run, client_program, scratch_directory};
+use crate::support::{DEADLINE, Installation, Run, client_program, scratch_directory};
 
 /// A variable of an environment that says nothing else of PostgreSQL.
 pub(crate) type Variable = (&'static str, String);
@@ -109,15 +110,17 @@ pub(crate) fn reference(conninfo: &str) -> String {
 
 #[track_caller]
 pub(crate) fn reference_with(conninfo: &str, variables: &[Variable]) -> String {
-    let stderr = run_reference(conninfo, variables).expect_code(1).stderr;
-    stderr.replacen("pg_basebackup: error: ", "", 1).trim_end_matches('\n').to_owned()
+    refusal_by(client_program("pg_basebackup"), conninfo, variables)
 }
 
-fn run_reference(conninfo: &str, variables: &[Variable]) -> Outcome {
+#[track_caller]
+fn refusal_by(program: PathBuf, conninfo: &str, variables: &[Variable]) -> String {
     let directory = scratch_directory();
-    let run = Run::new(client_program("pg_basebackup")).args(["--no-password", "--wal-method=none", "-d"]);
+    let run = Run::new(program).args(["--no-password", "--wal-method=none", "-d"]);
     let run = run.arg(conninfo).arg("-D").arg(directory.path().join("backup"));
-    variables.iter().fold(run, |run, (name, value)| run.env(name, value)).run()
+    let run = variables.iter().fold(run, |run, (name, value)| run.env(name, value));
+    let stderr = run.run().expect_code(1).stderr;
+    stderr.replacen("pg_basebackup: error: ", "", 1).trim_end_matches('\n').to_owned()
 }
 
 /// Checks that we and the reference are refused in the same words; gives our error.
@@ -125,6 +128,15 @@ fn run_reference(conninfo: &str, variables: &[Variable]) -> Outcome {
 pub(crate) fn refused_like_the_reference(conninfo: &str) -> ConnectError {
     let error = refused(conninfo);
     assert_eq!(error.to_string(), reference(conninfo), "{conninfo}");
+    error
+}
+
+/// The same with the newest of the references, which knows settings that the other does not.
+#[track_caller]
+pub(crate) fn refused_like_the_newest_reference(conninfo: &str) -> ConnectError {
+    let error = refused(conninfo);
+    let program = Installation::find(18).program("pg_basebackup");
+    assert_eq!(error.to_string(), refusal_by(program, conninfo, &[]), "{conninfo}");
     error
 }
 

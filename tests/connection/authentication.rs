@@ -4,7 +4,7 @@ use std::fs;
 
 use pgsiphon::connection::sqlstate;
 
-use crate::attempt::{admitted, refused, refused_like_the_reference};
+use crate::attempt::{admitted, refused, refused_like_the_newest_reference, refused_like_the_reference};
 use crate::support::{Cluster, StopMode, VERSIONS};
 
 /// A rule for each role that is named after its kind of authentication.
@@ -86,6 +86,129 @@ fn cn_237_a_secret_of_another_kind_is_refused() {
             over_tcp(&cluster, "md5_under_scram")
         ));
     }
+}
+
+/// The users with a password whose method is what their name says, and what the server asks them for.
+const METHODS: [(&str, &str); 4] =
+    [("trusted", "none"), ("clear", "password"), ("md5", "md5"), ("scram", "scram-sha-256")];
+
+#[test]
+fn cn_264_to_273_every_method_under_every_requirement() {
+    const REQUIREMENTS: [&str; 7] = ["none", "password", "md5", "scram-sha-256", "gss", "sspi", "oauth"];
+    for major in [15, 18] {
+        let cluster = cluster(major);
+        for (user, method) in METHODS {
+            let conninfo = format!("{} password='secret of {user}'", over_tcp(&cluster, user));
+            for required in REQUIREMENTS {
+                let [wanted, unwanted] = [required.to_owned(), format!("!{required}")]
+                    .map(|list| format!("{conninfo} require_auth={list}"));
+                let (allowed, forbidden) =
+                    if required == method { (wanted, unwanted) } else { (unwanted, wanted) };
+                admitted(&allowed);
+                let error = refused_like_the_newest_reference(&forbidden);
+                assert!(error.to_string().contains("authentication method requirement"), "{error}");
+                assert!(!error.is_retryable() && !error.needs_password());
+            }
+        }
+    }
+}
+
+#[test]
+fn cn_266_and_267_lists_of_requirements() {
+    let cluster = cluster(18);
+    for (user, method) in METHODS {
+        let conninfo = format!("{} password='secret of {user}'", over_tcp(&cluster, user));
+        admitted(&format!("{conninfo} require_auth=gss,{method},oauth"));
+        admitted(&format!("{conninfo} require_auth=!gss,!oauth"));
+        admitted(&format!("{conninfo} require_auth=''"));
+        refused_like_the_newest_reference(&format!("{conninfo} require_auth=!gss,!{method}"));
+        refused_like_the_newest_reference(&format!("{conninfo} require_auth=gss,oauth"));
+    }
+}
+
+#[test]
+fn cn_264_md5_in_the_rules_of_the_server_may_mean_scram() {
+    let cluster = cluster(18);
+    let conninfo = format!("{} password='secret of scram_under_md5'", over_tcp(&cluster, "scram_under_md5"));
+    admitted(&format!("{conninfo} require_auth=scram-sha-256"));
+    refused_like_the_newest_reference(&format!("{conninfo} require_auth=md5"));
+}
+
+#[test]
+fn cn_247_to_251_channel_binding_over_a_line_in_the_clear() {
+    for major in [10, 15, 18] {
+        let cluster = cluster(major);
+        for (user, _) in METHODS {
+            let conninfo =
+                format!("{} password='secret of {user}' sslmode=disable", over_tcp(&cluster, user));
+            for mode in ["disable", "prefer"] {
+                admitted(&format!("{conninfo} channel_binding={mode}"));
+            }
+            refused_like_the_reference(&format!("{conninfo} channel_binding=require"));
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn cn_186_a_client_certificate_is_not_asked_for_in_the_clear() {
+    let cluster = cluster(18);
+    for (user, _) in METHODS {
+        let conninfo = format!("{} password='secret of {user}'", over_socket(&cluster, user));
+        refused_like_the_newest_reference(&format!("{conninfo} sslcertmode=require"));
+    }
+}
+
+#[test]
+fn cn_215_to_217_newer_versions_of_the_protocol() {
+    for major in VERSIONS {
+        let cluster = cluster(major);
+        let conninfo = format!("{} password='secret of scram'", over_tcp(&cluster, "scram"));
+        admitted(&format!("{conninfo} max_protocol_version=3.2"));
+        let newest = format!("{conninfo} min_protocol_version=3.2");
+        if major < 18 {
+            refused_like_the_newest_reference(&newest);
+        } else {
+            admitted(&newest);
+        }
+    }
+}
+
+/// The keys that a server keeps and those that a client needs, of the password `pencil`, the salt `salt`, and
+/// one iteration.
+const SECRET: &str = "SCRAM-SHA-256$1:c2FsdA==$Otk5kdnAo/6UDUcm0KaO+uESed84FVLF7Qg4N9v1MRA=:Uc4DDcQRN5WJ44eNiyKPEO+MJvVo84Ucr4WI9nixz60=";
+const CLIENT_KEY: &str = "nk1dFDYHB7vZvDE+Dw7WElS+XvEwcFBfSwiBXGYCdkA=";
+const SERVER_KEY: &str = "Uc4DDcQRN5WJ44eNiyKPEO+MJvVo84Ucr4WI9nixz60=";
+
+#[test]
+fn cn_227_keys_stand_for_a_password() {
+    for major in [15, 18] {
+        let cluster = cluster(major);
+        cluster.psql(&format!("ALTER ROLE scram PASSWORD '{SECRET}'"));
+        let conninfo = over_tcp(&cluster, "scram");
+        let client = format!("scram_client_key={CLIENT_KEY}");
+        let server = format!("scram_server_key={SERVER_KEY}");
+        admitted(&format!("{conninfo} {client} {server}"));
+        admitted(&format!("{conninfo} {client} {server} require_auth=scram-sha-256 password=wrong"));
+        for one in [&client, &server] {
+            admitted(&format!("{conninfo} {one} password=pencil"));
+        }
+        let wrong = format!("scram_client_key={SERVER_KEY} {server}");
+        refused_like_the_newest_reference(&format!("{conninfo} {wrong}"));
+        let wrong = format!("{client} scram_server_key={CLIENT_KEY}");
+        let error = refused_like_the_newest_reference(&format!("{conninfo} {wrong}"));
+        assert!(error.to_string().ends_with("incorrect server signature"), "{error}");
+        let error = refused_like_the_newest_reference(&format!("{conninfo} {server}"));
+        assert!(error.needs_password());
+    }
+}
+
+#[test]
+fn cn_227_a_key_of_the_client_alone_does_not_show_who_the_server_is() {
+    let cluster = cluster(18);
+    let error = refused(&format!("{} scram_client_key={CLIENT_KEY}", over_tcp(&cluster, "scram")));
+    let text = "scram_client_key needs scram_server_key or a password, by which the server is known";
+    assert!(error.to_string().ends_with(text), "{error}");
 }
 
 #[test]

@@ -70,7 +70,9 @@ fn cn_232_to_234_a_server_that_does_not_know_the_password_is_refused() {
         ("v=AAAA", "malformed SCRAM message (invalid server signature)"),
         (&long, "malformed SCRAM message (invalid server signature)"),
         ("v=*", "malformed SCRAM message (invalid server signature)"),
-        ("", "malformed SCRAM message (attribute \"v\" expected)"),
+        ("", "malformed SCRAM message (empty message)"),
+        ("v", "malformed SCRAM message (expected character \"=\" for attribute \"v\")"),
+        (&format!("{wrong},x"), "malformed SCRAM message (garbage at end of server-final-message)"),
         ("x=AAAA", "malformed SCRAM message (attribute \"v\" expected)"),
         ("e=other-error", "error received from server in SCRAM exchange: other-error"),
     ] {
@@ -88,16 +90,17 @@ fn cn_235_consent_in_the_middle_of_scram_is_refused() {
 
 #[test]
 fn cn_273_a_server_that_began_with_scram_does_not_get_the_password() {
-    for request in
-        [authentication(3, b""), authentication(5, b"salt"), authentication(10, b"SCRAM-SHA-256\0\0")]
-    {
+    for (request, text) in [
+        (authentication(3, b""), "authentication request 3 out of turn"),
+        (authentication(5, b"salt"), "authentication request 5 out of turn"),
+        (authentication(10, b"SCRAM-SHA-256\0\0"), "duplicate SASL authentication request"),
+    ] {
         for script in [
             vec![Step::Receive, offer(), Step::Receive, Step::Send(request.clone()), Step::Receive],
             scram([Step::Send(request.clone()), Step::Receive]),
         ] {
             let server = ByteScriptServer::start(script.clone());
-            let text = failure_of(&server);
-            assert!(text.ends_with(" out of turn"), "{text}");
+            assert_eq!(failure_of(&server), text);
             let told = server.received().concat();
             assert!(!told.windows(6).any(|bytes| bytes == b"secret"));
         }

@@ -56,17 +56,12 @@ fn cn_220_another_protocol_is_recognised_like_the_reference_recognises_it() {
 fn cn_303_lengths_that_cannot_be_are_refused() {
     let consent = authentication(0, b"");
     for (before, tag, length) in [
-        (&b""[..], 'R', 0),
-        (b"", 'R', 3),
-        (b"", 'R', 2_001),
-        (b"", 'R', 0x7fff_ffff),
-        (b"", 'R', 0xffff_ffff),
-        (b"", 'E', 2),
+        (&b""[..], 'E', 2),
         (b"", 'E', 30_001),
         (b"", 'E', 0xffff_fff0),
         (&consent, 'S', 3),
         (&consent, 'S', 30_001),
-        (&consent, 'K', 300),
+        (&consent, 'K', 30_001),
         (&consent, 'Z', 0),
         (&consent, 'Z', 6),
         (&consent, 'N', 30_001),
@@ -77,6 +72,15 @@ fn cn_303_lengths_that_cannot_be_are_refused() {
             failure_of(&answering(bytes)),
             format!("lost synchronization with server: got message type \"{tag}\", length {length}")
         );
+    }
+    for (tag, text) in [
+        (b'R', "received invalid authentication request"),
+        (b'v', "received invalid protocol negotiation message"),
+    ] {
+        for length in [0, 3, 7, 2_001, 0x7fff_ffff, 0xffff_ffff] {
+            let bytes = [&[tag][..], &u32::to_be_bytes(length), b"and a few bytes that follow"].concat();
+            assert_eq!(failure_of(&answering(bytes)), text);
+        }
     }
 }
 
@@ -97,20 +101,33 @@ fn cn_221_requests_that_are_not_known_are_refused_by_name_like_the_reference_doe
 
 #[test]
 fn cn_302_requests_out_of_form_or_out_of_turn_are_refused() {
-    let malformed = "malformed message during start-up";
+    let malformed = "received invalid authentication request";
+    let disagreeing = "message contents do not agree with length in message type \"S\"";
+    let not_begun =
+        "fe_sendauth: invalid authentication request from server: AUTH_REQ_SASL_CONT without AUTH_REQ_SASL";
+    let key = |length| {
+        format!(
+            "received invalid BackendKeyData message: cancel key with length {length} not allowed in protocol \
+             version 3.0 (must be 4 bytes)"
+        )
+    };
     for (bytes, text) in [
         (message(b'R', b""), malformed),
         (message(b'R', b"\0\0\x05"), malformed),
         (authentication(5, b""), malformed),
         (authentication(5, b"abc"), malformed),
         (authentication(5, b"abcde"), malformed),
-        (authentication(11, b""), "authentication method 11 not supported"),
-        (authentication(12, b"v=AAAA"), "authentication method 12 not supported"),
+        (authentication(11, b""), not_begun),
+        (authentication(12, b"v=AAAA"), not_begun),
         (message(b'Z', b"I"), "expected authentication request from server, but received Z"),
         (message(b'S', b"a\0b\0"), "expected authentication request from server, but received S"),
         (message(b'K', &[0; 8]), "expected authentication request from server, but received K"),
         (vec![0; 12], "expected authentication request from server, but received \\x00"),
-        (message(b'v', b"\0\x03\0\0\0\0\0\0"), "expected authentication request from server, but received v"),
+        (message(b'N', b"SNOTICE\0\0"), "expected authentication request from server, but received N"),
+        (
+            message(b'v', b"\0\x03\0\0\0\0\0\0"),
+            "received invalid protocol negotiation message: server negotiated but asks for no changes",
+        ),
         (
             [authentication(0, b""), authentication(0, b"")].concat(),
             "unexpected message \"R\" during start-up",
@@ -123,10 +140,10 @@ fn cn_302_requests_out_of_form_or_out_of_turn_are_refused() {
             [authentication(0, b""), message(b'd', b"data")].concat(),
             "unexpected message \"d\" during start-up",
         ),
-        ([authentication(0, b""), message(b'S', b"")].concat(), malformed),
-        ([authentication(0, b""), message(b'S', b"no value")].concat(), malformed),
-        ([authentication(0, b""), message(b'K', &[0; 7])].concat(), malformed),
-        ([authentication(0, b""), message(b'K', &[0; 9])].concat(), malformed),
+        ([authentication(0, b""), message(b'S', b"")].concat(), disagreeing),
+        ([authentication(0, b""), message(b'S', b"no value")].concat(), disagreeing),
+        ([authentication(0, b""), message(b'K', &[0; 7])].concat(), &key(3)),
+        ([authentication(0, b""), message(b'K', &[0; 9])].concat(), &key(5)),
     ] {
         assert_eq!(failure_of(&answering(bytes.clone())), text, "{}", bytes.escape_ascii());
     }

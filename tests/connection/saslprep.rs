@@ -4,7 +4,7 @@ use crate::attempt::{admitted, refused};
 use crate::support::Cluster;
 
 /// A password, and another one that the server takes for the same.
-const SAME: [(&str, &str); 9] = [
+const SAME: [(&str, &str); 11] = [
     // A soft hyphen is nothing.
     ("I\u{ad}X", "IX"),
     // Compatibility forms.
@@ -18,10 +18,14 @@ const SAME: [(&str, &str); 9] = [
     ("a\u{3000}b", "a b"),
     ("a\u{200b}b", "a b"),
     ("\u{5d0}\u{ad}1\u{5d0}", "\u{5d0}1\u{5d0}"),
+    // A letter from right to left that becomes one with a mark, which has no direction.
+    ("\u{5d0}\u{fb1d}", "\u{5d0}\u{ad}\u{fb1d}"),
+    // Braille had no direction when the standard was written.
+    ("\u{5d0}\u{2801}\u{fb1d}", "\u{5d0}\u{ad}\u{2801}\u{fb1d}"),
 ];
 
 /// A password, and another one that the server tells from it.
-const DIFFERENT: [(&str, &str); 9] = [
+const DIFFERENT: [(&str, &str); 11] = [
     ("USER", "user"),
     ("\u{e9}X", "\u{e9}x"),
     // Prohibited characters: the bytes count.
@@ -30,6 +34,10 @@ const DIFFERENT: [(&str, &str); 9] = [
     ("\u{2168}\u{e000}", "IX\u{e000}"),
     // Characters of both directions.
     ("\u{627}\u{2168}", "\u{627}IX"),
+    // A vowel that had one when the standard was written.
+    ("\u{5d0}\u{17b4}\u{5d0}", "\u{5d0}\u{ad}\u{17b4}\u{5d0}"),
+    // Digits at the end of a text from right to left.
+    ("\u{5d0}\u{fb1d}1", "\u{5d0}\u{ad}\u{fb1d}1"),
     // Characters that the old version of Unicode does not have.
     ("\u{2168}\u{1f511}", "IX\u{1f511}"),
     ("\u{1f130}", "A"),

@@ -77,7 +77,7 @@ enum State {
     /// Waiting for the server's last SCRAM message.
     ScramFinal(Scram),
     /// Exchanging tokens of GSSAPI.
-    SecurityContext { is_established: bool },
+    SecurityContext { is_complete: bool },
     /// Both sides have done their part.
     Proved(Proof),
     /// Nothing may come any more.
@@ -88,12 +88,12 @@ impl State {
     fn proof(&self) -> Proof {
         match self {
             Self::Begun => Proof::None,
-            Self::SecurityContext { is_established: true } => Proof::Given,
+            Self::SecurityContext { is_complete: true } => Proof::Given,
             Self::Proved(proof) => *proof,
             Self::ScramFirst(_)
             | Self::ScramWork(_)
             | Self::ScramFinal(_)
-            | Self::SecurityContext { is_established: false }
+            | Self::SecurityContext { is_complete: false }
             | Self::Ended => Proof::Incomplete,
         }
     }
@@ -136,10 +136,10 @@ impl<'a> Authentication<'a> {
             (Request::Password, State::Begun) => self.send_password(),
             (Request::Md5 { salt }, State::Begun) => self.send_md5(salt),
             (Request::Gss | Request::Sspi, State::Begun) if self.has_gssapi => {
-                self.state = State::SecurityContext { is_established: false };
+                self.state = State::SecurityContext { is_complete: false };
                 Ok(Answer::SecurityContext(Vec::new()))
             }
-            (Request::GssContinue(token), state @ State::SecurityContext { is_established: false })
+            (Request::GssContinue(token), state @ State::SecurityContext { is_complete: false })
                 if !token.is_empty() =>
             {
                 self.state = state;
@@ -181,8 +181,8 @@ impl<'a> Authentication<'a> {
 
     /// Sends the token that the security context gave, if it is not empty: after
     /// [`Answer::SecurityContext`].
-    pub(super) fn proceed(&mut self, token: &[u8], is_established: bool) -> Result<Answer, StartupError> {
-        self.state = State::SecurityContext { is_established };
+    pub(super) fn proceed(&mut self, token: &[u8], is_complete: bool) -> Result<Answer, StartupError> {
+        self.state = State::SecurityContext { is_complete };
         if token.is_empty() { Ok(Answer::Wait) } else { response::plain(token).map(Answer::Send) }
     }
 

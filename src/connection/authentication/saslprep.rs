@@ -68,6 +68,12 @@ fn runs_right(c: char) -> bool {
         '\u{17b5}',
         '\u{1885}',
         '\u{1886}',
+        // Nabla and partial differential in every style.
+        '\u{1d6c1}',
+        '\u{1d6fb}',
+        '\u{1d735}',
+        '\u{1d76f}',
+        '\u{1d7a9}',
         '\u{1d6db}',
         '\u{1d715}',
         '\u{1d74f}',
@@ -121,6 +127,7 @@ mod tests {
             "\u{627}1".as_bytes(),
             // A vowel that ran from left to right in the Unicode of the standard.
             "\u{5d0}\u{17b4}\u{fb1d}".as_bytes(),
+            "\u{5d0}\u{1d6c1}\u{fb1d}".as_bytes(),
             // Prohibited, though it would be normalized to what is not.
             "a\u{ad}\u{340}".as_bytes(),
             // Not assigned in Unicode 3.2, though it would be normalized to what is.

@@ -215,7 +215,7 @@ fn cn_254_without_gssapi_its_requests_are_refused_by_name() {
 }
 
 #[test]
-fn cn_253_tokens_go_to_and_fro_until_the_context_is_established() {
+fn cn_253_tokens_go_to_and_fro_until_the_context_is_complete() {
     for (code, required) in [(GSS, "gss"), (SSPI, "sspi")] {
         let config = config(&format!("require_auth={required}"));
         let mut authentication = Authentication { has_gssapi: true, ..plain(&config) };
@@ -233,7 +233,7 @@ fn cn_253_tokens_go_to_and_fro_until_the_context_is_established() {
 }
 
 #[test]
-fn cn_253_consent_before_the_context_is_established_is_refused() {
+fn cn_253_consent_before_the_context_is_complete_is_refused() {
     for (required, text) in [
         ("", "server did not complete authentication"),
         (

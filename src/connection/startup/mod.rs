@@ -90,7 +90,7 @@ impl<'a> Startup<'a> {
         self.authentication.used_password()
     }
 
-    /// Whether the server was content with who we are.
+    /// Whether the server has let the user in.
     pub(super) fn is_authenticated(&self) -> bool {
         self.phase == Phase::Authenticated
     }
@@ -129,8 +129,8 @@ impl<'a> Startup<'a> {
     }
 
     /// Takes the token in that the security context gave: after [`Step::SecurityContext`].
-    pub(super) fn proceed(&mut self, token: &[u8], is_established: bool) -> Result<Step, StartupError> {
-        self.authentication.proceed(token, is_established).map(Step::from)
+    pub(super) fn proceed(&mut self, token: &[u8], is_complete: bool) -> Result<Step, StartupError> {
+        self.authentication.proceed(token, is_complete).map(Step::from)
     }
 
     /// What is wrong with a message whose length cannot be; none if nothing better can be said than that.
@@ -226,6 +226,7 @@ mod tests {
         startup.handle(message(b'R', CONSENT)).unwrap();
         let error = startup.handle(message(b'E', b"SFATAL\0C42501\0Mno\0\0")).unwrap_err();
         assert!(matches!(error, StartupError::Server(message) if message.sqlstate() == "42501"));
+        assert!(startup.is_authenticated());
     }
 
     #[test]
