@@ -112,6 +112,8 @@ pub enum TlsError {
     Untrusted {
         /// What is wrong with the chain of certificates.
         detail: String,
+        /// Whether that is the root, and not one of the certificates before it.
+        is_root_unknown: bool,
     },
     /// The two sides have no version of TLS in common, or the peer does not speak it.
     #[error(
@@ -196,10 +198,11 @@ impl TlsError {
     /// What a person can do about it, where the text does not say so.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Untrusted { detail } => Some(format!(
-                "The reason is \"{detail}\". sslrootcert must name the root certificate of the authority that \
+            Self::Untrusted { detail, is_root_unknown: true } => Some(format!(
+                "The reason is \"{detail}\": sslrootcert must name the root certificate of the authority that \
                  signed the server's, or the server's own if it signed itself."
             )),
+            Self::Untrusted { detail, .. } => Some(format!("The reason is \"{detail}\".")),
             _ => None,
         }
     }

@@ -47,7 +47,7 @@ impl<'a> CertificateNames<'a> {
         for _ in ["serialNumber", "signature", "issuer", "validity"] {
             to_be_signed.element()?;
         }
-        let common_name = common_name(to_be_signed.enter(tag::SEQUENCE)?)?;
+        let common_name = common_names(to_be_signed.enter(tag::SEQUENCE)?)?.first().copied();
         let _subject_public_key_info = to_be_signed.element()?;
         let mut alternatives = Vec::new();
         while let Some(element) = to_be_signed.element() {
@@ -69,18 +69,19 @@ impl<'a> SignatureAlgorithm<'a> {
     }
 }
 
-/// The outer option is none where the name is not made as it must be.
-fn common_name(mut subject: Reader<'_>) -> Option<Option<&[u8]>> {
+/// All common names, in their order.
+fn common_names(mut subject: Reader<'_>) -> Option<Vec<&[u8]>> {
+    let mut names = Vec::new();
     while !subject.is_empty() {
         let mut attributes = subject.enter(tag::SET)?;
         while !attributes.is_empty() {
             let mut attribute = attributes.enter(tag::SEQUENCE)?;
             if attribute.content(tag::OBJECT_IDENTIFIER)? == COMMON_NAME {
-                return Some(Some(attribute.element()?.content));
+                names.push(attribute.element()?.content);
             }
         }
     }
-    Some(None)
+    Some(names)
 }
 
 /// The extension must not be there twice.
@@ -112,4 +113,75 @@ fn general_names(mut entries: Reader<'_>) -> Option<Vec<AlternativeName<'_>>> {
         }
     }
     Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn der(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
+        let content = parts.concat();
+        [&[tag, 0x82], &u16::try_from(content.len()).unwrap().to_be_bytes()[..], &content].concat()
+    }
+
+    fn common_name(text: &[u8]) -> Vec<u8> {
+        let identifier = der(tag::OBJECT_IDENTIFIER, &[COMMON_NAME.to_vec()]);
+        der(tag::SET, &[der(tag::SEQUENCE, &[identifier, der(0x0c, &[text.to_vec()])])])
+    }
+
+    fn alternatives(entries: &[Vec<u8>]) -> Vec<u8> {
+        let identifier = der(tag::OBJECT_IDENTIFIER, &[SUBJECT_ALT_NAME.to_vec()]);
+        let value = der(tag::OCTET_STRING, &[der(tag::SEQUENCE, entries)]);
+        der(tag::SEQUENCE, &[identifier, der(tag::BOOLEAN, &[vec![0xff]]), value])
+    }
+
+    fn certificate(subject: &[Vec<u8>], extensions: &[Vec<u8>]) -> Vec<u8> {
+        let mut fields = vec![der(tag::EXPLICIT_0, &[vec![2, 1, 2]])];
+        fields.extend([0x02, tag::SEQUENCE, tag::SEQUENCE, tag::SEQUENCE].map(|tag| der(tag, &[])));
+        fields.extend([der(tag::SEQUENCE, subject), der(tag::SEQUENCE, &[])]);
+        fields.push(der(tag::EXPLICIT_3, &[der(tag::SEQUENCE, extensions)]));
+        der(tag::SEQUENCE, &[der(tag::SEQUENCE, &fields)])
+    }
+
+    #[test]
+    fn cn_194_the_first_common_name_counts() {
+        let subject = [der(tag::SET, &[]), common_name(b"first"), common_name(b"second")];
+        let certificate = certificate(&subject, &[]);
+        let names = CertificateNames::parse(&certificate).unwrap();
+        assert_eq!(names, CertificateNames { alternatives: vec![], common_name: Some(b"first") });
+    }
+
+    #[test]
+    fn cn_190_names_that_are_no_text_are_kept() {
+        let entries = [
+            der(tag::DNS_NAME, &[b"a\xff\0".to_vec()]),
+            der(0xa4, &[vec![1, 2, 3]]),
+            der(tag::IP_ADDRESS, &[vec![1, 2, 3]]),
+        ];
+        let certificate = certificate(&[], &[alternatives(&entries)]);
+        let names = CertificateNames::parse(&certificate).unwrap();
+        let expected = [AlternativeName::Dns(b"a\xff\0"), AlternativeName::Address(&[1, 2, 3])];
+        assert_eq!((names.alternatives.as_slice(), names.common_name), (&expected[..], None));
+    }
+
+    #[test]
+    fn two_lists_of_names_are_refused() {
+        let list = alternatives(&[der(tag::DNS_NAME, &[b"a".to_vec()])]);
+        assert!(CertificateNames::parse(&certificate(&[], std::slice::from_ref(&list))).is_some());
+        assert_eq!(CertificateNames::parse(&certificate(&[], &[list.clone(), list])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
+            let _ = (CertificateNames::parse(&bytes), SignatureAlgorithm::parse(&bytes));
+            let names = alternatives(&[der(tag::DNS_NAME, &[b"a".to_vec()])]);
+            let mut damaged = certificate(&[common_name(b"cn")], &[names]);
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+            let _ = (CertificateNames::parse(&damaged), SignatureAlgorithm::parse(&damaged));
+        }
+    }
 }

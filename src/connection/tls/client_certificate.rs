@@ -1,7 +1,8 @@
 //! The client's certificate and its key.
 //!
 //! The rules say which files may be used and in which order errors are reported. A key is read into memory
-//! that is overwritten afterwards, and nobody is ever asked for its passphrase.
+//! that is overwritten afterwards (of the passphrase the library's binding makes a copy that is not), and
+//! nobody is ever asked for the passphrase.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -113,24 +114,19 @@ const fn is_private(owner: u32, mode: u32) -> bool {
     mode & forbidden == 0
 }
 
-/// Reads PEM, or else DER; the errors are those of PEM.
+/// Reads PEM, or else DER; where it is neither, the errors are those of PEM.
 ///
-/// The library's binding has a variant with a callback for the passphrase, which panics where the library
-/// asks twice, as it may for a wrong one.
+/// The library's binding also takes a callback for the passphrase, but panics where the library asks twice,
+/// as it may for a wrong one.
 fn decode_key(content: &[u8], passphrase: Option<&[u8]>) -> Result<PKey<Private>, ErrorStack> {
     let from_pem = match passphrase {
+        Some(passphrase) if is_encrypted_der(content) => {
+            return PKey::private_key_from_pkcs8_passphrase(content, passphrase);
+        }
         Some(passphrase) => PKey::private_key_from_pem_passphrase(content, passphrase),
         None => PKey::private_key_from_pem(content),
     };
-    from_pem.or_else(|errors| {
-        let from_der = match passphrase {
-            Some(passphrase) if is_encrypted_der(content) => {
-                PKey::private_key_from_pkcs8_passphrase(content, passphrase)
-            }
-            _ => PKey::private_key_from_der(content),
-        };
-        from_der.map_err(|_| errors)
-    })
+    from_pem.or_else(|errors| PKey::private_key_from_der(content).map_err(|_| errors))
 }
 
 fn is_encrypted(content: &[u8]) -> bool {

@@ -120,7 +120,7 @@ mod tests {
             [record(HANDSHAKE, &message(1, b"hello")), certificate.to_vec(), key_exchange, change, last]
                 .concat()
         };
-        let long = message(CERTIFICATE, &[1; 70_000]);
+        let long = message(CERTIFICATE, &vec![1; 70_000]);
         let in_three_records: Vec<u8> =
             long.chunks(30_000).flat_map(|part| record(HANDSHAKE, part)).collect();
         for (certificate, expected) in [

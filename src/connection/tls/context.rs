@@ -13,15 +13,15 @@ use crate::conninfo::{Config, Host, TlsVersion};
 
 /// Makes a client ready for one handshake with this host. Files are read here, and nowhere later.
 pub(super) fn client(config: &Config, host: &Host, notices: &NoticeHandler) -> Result<Ssl, TlsError> {
-    let mut context = SslContext::builder(SslMethod::tls_client()).map_err(setup)?;
+    let mut context = SslContext::builder(SslMethod::tls_client()).map_err(|errors| setup(&errors))?;
     set_versions(&mut context, config)?;
-    set_options(&mut context).map_err(setup)?;
+    set_options(&mut context).map_err(|errors| setup(&errors))?;
     trust::configure(&mut context, config)?;
     client_certificate::configure(&mut context, config)?;
     if let Some(file) = &config.ssl_key_log_file {
         key_log::configure(&mut context, file, notices);
     }
-    let mut ssl = Ssl::new(&context.build()).map_err(setup)?;
+    let mut ssl = Ssl::new(&context.build()).map_err(|errors| setup(&errors))?;
     if let Some(name) = name_to_indicate(config, host) {
         ssl.set_hostname(name).map_err(|errors| TlsError::ServerNameIndication(reason(&errors)))?;
     }
@@ -68,6 +68,6 @@ const fn library_version(version: TlsVersion) -> SslVersion {
     }
 }
 
-fn setup(errors: ErrorStack) -> TlsError {
-    TlsError::Setup(reason(&errors))
+fn setup(errors: &ErrorStack) -> TlsError {
+    TlsError::Setup(reason(errors))
 }

@@ -25,6 +25,11 @@ const CERTIFICATE_VERIFY_FAILED: i32 = 134;
 /// `…_TLSV1_ALERT_PROTOCOL_VERSION`.
 const ABOUT_VERSIONS: [i32; 11] = [116, 166, 191, 252, 254, 258, 259, 266, 267, 396, 1070];
 
+/// What is wrong with a chain that does not lead to a root that is known:
+/// `X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT`, `…_DEPTH_ZERO_SELF_SIGNED_CERT`, `…_SELF_SIGNED_CERT_IN_CHAIN`,
+/// `…_UNABLE_TO_GET_ISSUER_CERT_LOCALLY`, `…_UNABLE_TO_VERIFY_LEAF_SIGNATURE`.
+const ABOUT_ROOTS: [i32; 5] = [2, 18, 19, 20, 21];
+
 /// The reason of the first of the errors, which libpq prints.
 pub(super) fn reason(errors: &ErrorStack) -> String {
     errors.errors().first().map_or_else(|| "no SSL error reported".to_owned(), error_reason)
@@ -45,7 +50,10 @@ pub(super) fn of_handshake(error: &ssl::Error, chain: X509VerifyResult, config: 
     let first = error.ssl_error().and_then(|errors| errors.errors().first());
     let code = first.filter(|error| error.library_code() == TLS).map(Error::reason_code);
     match code {
-        Some(CERTIFICATE_VERIFY_FAILED) => TlsError::Untrusted { detail: chain.error_string().to_owned() },
+        Some(CERTIFICATE_VERIFY_FAILED) => TlsError::Untrusted {
+            detail: chain.error_string().to_owned(),
+            is_root_unknown: ABOUT_ROOTS.contains(&chain.as_raw()),
+        },
         Some(code) if ABOUT_VERSIONS.contains(&code) => TlsError::NoCommonVersion {
             reason: first.map(error_reason).unwrap_or_default(),
             min: config.ssl_min_protocol_version,

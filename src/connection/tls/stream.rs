@@ -43,7 +43,8 @@ pub(super) enum HandshakeFailure {
 /// - A read takes all records that are there, as far as the buffer has room. What ends the connection comes
 ///   after all data: a [`TlsError`] inside the [`io::Error`], or the plain error of a connection that was
 ///   reset. There is no end without an error.
-/// - What was written has gone to the socket once it is flushed, or once a read has waited.
+/// - What was written has gone to the socket once it is flushed; a read goes on sending what is left.
+/// - One task does both, because a read may take over from a write that waits.
 #[derive(Debug)]
 pub(in super::super) struct TlsStream {
     transport: Transport,

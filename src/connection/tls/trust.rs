@@ -15,7 +15,7 @@ use crate::conninfo::{Config, SslMode, SslRootCert};
 pub(super) fn configure(context: &mut SslContextBuilder, config: &Config) -> Result<(), TlsError> {
     match root_file(config) {
         Roots::System => {
-            context.set_default_verify_paths().map_err(|errors| TlsError::SystemRoots(reason(&errors)))?
+            context.set_default_verify_paths().map_err(|errors| TlsError::SystemRoots(reason(&errors)))?;
         }
         Roots::File(file) => {
             context

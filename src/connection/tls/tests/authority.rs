@@ -30,6 +30,8 @@ pub(super) struct Template<'a> {
     /// None is X.509 version 1, which has no extensions.
     pub(super) has_extensions: bool,
     pub(super) serial: u32,
+    /// In days from now.
+    pub(super) not_before: u32,
     pub(super) hash: MessageDigest,
 }
 
@@ -41,6 +43,7 @@ impl Default for Template<'_> {
             is_authority: false,
             has_extensions: true,
             serial: 1,
+            not_before: 0,
             hash: MessageDigest::sha256(),
         }
     }
@@ -110,7 +113,7 @@ fn sign(
     builder.set_serial_number(&Asn1Integer::from_bn(&serial).unwrap()).unwrap();
     builder.set_subject_name(&subject).unwrap();
     builder.set_issuer_name(issuer.map_or(&subject, |issuer| issuer.subject_name())).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(template.not_before).unwrap()).unwrap();
     builder.set_not_after(&Asn1Time::days_from_now(30).unwrap()).unwrap();
     builder.set_pubkey(key).unwrap();
     if template.is_authority && template.has_extensions {

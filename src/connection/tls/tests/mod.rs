@@ -7,11 +7,13 @@ mod server_certificates;
 mod sessions;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslStream};
+use openssl::ssl::{
+    HandshakeError, MidHandshakeSslStream, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream,
+};
 use tokio::io::AsyncReadExt;
 
 use self::authority::Identity;
@@ -41,13 +43,24 @@ impl<T: Send + 'static> Server<T> {
     ) -> Self {
         Self::with_socket(move |socket| {
             let ssl = Ssl::new(&context.build()).unwrap();
-            behave(ssl.accept(socket).map_err(|error| error.to_string()))
+            behave(ssl.accept(socket).map_err(|error| match error {
+                HandshakeError::Failure(stream) => leave_politely(&stream),
+                error => error.to_string(),
+            }))
         })
     }
 
     fn finish(self) -> T {
         self.thread.join().unwrap()
     }
+}
+
+/// Reads what the client still sends, which would else reset the connection before the client has read why.
+fn leave_politely(stream: &MidHandshakeSslStream<TcpStream>) -> String {
+    let mut socket = stream.get_ref();
+    let _ = socket.shutdown(Shutdown::Write);
+    let _ = socket.read_to_end(&mut Vec::new());
+    stream.error().to_string()
 }
 
 impl Server<String> {
@@ -67,7 +80,7 @@ fn greet(mut stream: SslStream<TcpStream>) -> String {
     let ssl = stream.ssl();
     let subject = ssl.peer_certificate().map(|certificate| {
         let name = certificate.subject_name().entries_by_nid(openssl::nid::Nid::COMMONNAME).next();
-        name.map(|name| name.data().as_utf8().unwrap().to_string()).unwrap_or_default()
+        name.map(|name| String::from_utf8_lossy(name.data().as_slice()).into_owned()).unwrap_or_default()
     });
     let server_name = ssl.servername(openssl::ssl::NameType::HOST_NAME);
     format!("{} {:?} {:?}", ssl.version_str(), server_name, subject)

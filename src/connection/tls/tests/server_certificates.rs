@@ -49,7 +49,10 @@ async fn cn_169_a_person_learns_what_is_wrong_with_the_chain() {
     let wrong = files.certificates("wrong.crt", &[&root("other")]);
     let client = connect(server.port, &with_root("verify-ca", &wrong)).await;
     let hint = client.outcome.unwrap_err().hint().unwrap();
-    assert!(hint.starts_with("The reason is \"unable to get local issuer certificate\". "), "{hint}");
+    assert!(
+        hint.starts_with("The reason is \"unable to get local issuer certificate\": sslrootcert "),
+        "{hint}"
+    );
     server.finish();
 }
 
@@ -216,8 +219,7 @@ async fn cn_190_to_203_names_in_certificates() {
 
 #[test]
 fn cn_190_names_are_read_as_they_are() {
-    let authority = root("root");
-    let server = authority.issue(&Template {
+    let server = root("root").issue(&Template {
         common_name: Some("cn"),
         alternatives: &["DNS:a", "IP:192.0.2.1"],
         ..Template::default()
@@ -226,10 +228,23 @@ fn cn_190_names_are_read_as_they_are() {
     let names = CertificateNames::parse(&der).unwrap();
     assert_eq!(names.common_name, Some(&b"cn"[..]));
     assert_eq!(format!("{:?}", names.alternatives), "[Dns([97]), Address([192, 0, 2, 1])]");
-
     for length in 0..der.len() {
-        assert_eq!(CertificateNames::parse(&der[..length]), None);
+        assert_eq!(CertificateNames::parse(&der[..length]), None, "{length}");
     }
+}
+
+#[tokio::test]
+async fn cn_169_certificates_that_are_not_valid_yet() {
+    let files = Files::new();
+    let authority = root("root");
+    let server = authority.issue(&Template { not_before: 1, ..Template::default() });
+    let roots = files.certificates("root.crt", &[&authority]);
+    let listening = Server::greeting(context(&server, &[]));
+    let client = connect(listening.port, &with_root("verify-ca", &roots)).await;
+    let error = client.outcome.unwrap_err();
+    assert_eq!(error.to_string(), UNTRUSTED);
+    assert_eq!(error.hint().unwrap(), "The reason is \"certificate is not yet valid\".");
+    listening.finish();
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Bytes in both directions after the handshake, and the end of them.
 
-use std::net::Shutdown;
-
 use openssl::ssl::SslStream;
 use tokio::io::AsyncWriteExt;
 
