@@ -148,7 +148,7 @@ fn cn_057_and_206_a_demand_that_cannot_be_met_is_refused_before_anything_is_sent
 }
 
 #[test]
-fn cn_057_what_is_not_demanded_is_accepted() {
+fn cn_056_and_057_what_is_not_demanded_is_accepted() {
     let cluster = Cluster::builder(15).start();
     for setting in [
         "gssencmode=prefer",

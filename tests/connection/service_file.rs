@@ -267,7 +267,7 @@ fn a_standby_is_made_from_a_service(major: u16) {
     let seen = primary.psql("SELECT usename, application_name FROM pg_stat_replication");
     assert_eq!(seen, format!("{ODD_ROLE}|{ODD_NAME}"));
     let settings = standby.psql("SELECT setting FROM pg_settings WHERE name = 'primary_conninfo'");
-    assert!(!settings.contains("service="), "{settings}");
+    assert!(settings.ends_with(" dbname=nowhere") && !settings.contains("service="), "{settings}");
 }
 
 #[test]
