@@ -14,9 +14,12 @@ const NO_CACHE: &str = "GSSAPI encryption required but no credential cache";
 const REJECTED_PLAIN: &str = "no encryption";
 const REJECTED_ENCRYPTED: &str = "GSS encryption";
 
-/// Rules by user, and the outcome for `gssencmode` disable, prefer and require, first with a ticket and then
+/// Outcomes for `gssencmode` disable, prefer and require.
+type Outcomes = [&'static str; 3];
+
+/// Users, the type of connection and the method of their rule, and the outcomes first with a ticket and then
 /// without.
-const ADMISSIONS: [(&str, &str, &str, [&str; 3], [&str; 3]); 5] = [
+const ADMISSIONS: [(&str, &str, &str, Outcomes, Outcomes); 5] = [
     (
         "any_gss",
         "host",

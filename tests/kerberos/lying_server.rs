@@ -175,8 +175,7 @@ fn cn_204_a_packet_in_the_clear_is_refused() {
     // Only a server with the keys of the service could send one that the library takes; this one sends what
     // was never wrapped, behind a context that a real server has made.
     let (realm, credentials) = realm_with_user();
-    let cluster =
-        super::trial::kerberized(&realm, 18).hba(&super::trial::rule("hostgssenc", "postgres", GSS)).start();
+    let cluster = kerberized(&realm, 18).hba(&rule("hostgssenc", "postgres", GSS)).start();
     let port = cluster.port();
     for (packet, text) in [
         (
