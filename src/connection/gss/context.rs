@@ -31,8 +31,8 @@ pub(in crate::connection) struct Stepped {
     pub(in crate::connection) context: SecurityContext,
     /// What to send to the server; nothing if empty.
     pub(in crate::connection) token: Vec<u8>,
-    /// Whether each side has proved itself. Then the server has no more tokens.
-    pub(in crate::connection) is_complete: bool,
+    /// Whether both sides have proved themselves: no further token is awaited.
+    pub(in crate::connection) is_established: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl SecurityContext {
         let answer = Some(token).filter(|token| !token.is_empty());
         let token = context.step(answer, None).map_err(|error| purpose.failure(status::text(error)))?;
         Ok(Stepped {
-            is_complete: context.is_complete(),
+            is_established: context.is_complete(),
             token: token.map(|token| token.to_vec()).unwrap_or_default(),
             context: self,
         })

@@ -46,7 +46,7 @@ pub(in crate::connection) async fn encrypt(
         if !stepped.token.is_empty() {
             send_token(&mut socket, &stepped.token).await?;
         }
-        if stepped.is_complete {
+        if stepped.is_established {
             return Ok(GssStream::new(socket, stepped.context));
         }
         context = stepped.context;
