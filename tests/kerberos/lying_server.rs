@@ -127,7 +127,7 @@ fn cn_253_what_comes_instead_of_a_continuation() {
     let invalid = format!("GSSAPI continuation error: {INVALID}");
     for (answer, text) in [
         (&b"R\0\0\0\x10\0\0\0\x08garbage!"[..], &invalid[..]),
-        (b"R\0\0\0\x08\0\0\0\x08", &invalid),
+        (b"R\0\0\0\x08\0\0\0\x08", "authentication request 8 out of turn"),
         (b"E\0\0\0\x12SFATAL\0Msorry\0\0", "FATAL:  sorry"),
         (b"R\0\0\0\x10\0\0\0\x08garb", CLOSED),
     ] {
