@@ -73,7 +73,7 @@ impl Trial<'_> {
         let before = self.cluster.log().len();
         let run = self.run(program).arg("--pgdata").arg(directory.path().join("backup"));
         let outcome = run.run().expect_code(1);
-        let admission = format!("replication connection authorized: user={} ", self.user);
+        let admission = format!("replication connection authorized: user={}", self.user);
         let log = self.cluster.log().split_off(before);
         match log.lines().find(|line| line.contains(&admission)) {
             Some(line) => match line.split_once(" GSS (") {
