@@ -31,7 +31,7 @@ pub(in crate::connection) struct Stepped {
     pub(in crate::connection) context: SecurityContext,
     /// What to send to the server; nothing if empty.
     pub(in crate::connection) token: Vec<u8>,
-    /// Whether both sides have proved themselves: no further token is awaited.
+    /// Whether each side has proved itself. Then the server has no more tokens.
     pub(in crate::connection) is_established: bool,
 }
 

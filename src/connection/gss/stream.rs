@@ -11,10 +11,10 @@
 //! A packet's payload is handed out only when the whole packet has been checked. One that is refused stays at
 //! the head of what has been received, so that nothing after it is ever looked at.
 
-use std::io;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -53,7 +53,6 @@ pub(in crate::connection) trait Protection {
 ///
 /// Bytes that it has taken to write it may hold back until it is flushed. While it waits for something to
 /// read it sends them too.
-#[derive(Debug)]
 pub(in crate::connection) struct GssStream<S = TcpStream, P: Protection = SecurityContext> {
     socket: S,
     protection: P,
@@ -126,6 +125,13 @@ where
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+// What was decrypted is not shown.
+impl<S: fmt::Debug, P: Protection> fmt::Debug for GssStream<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GssStream").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
