@@ -25,8 +25,8 @@ pub(super) struct Stepped {
     pub(super) context: SecurityContext,
     /// What to send to the server; nothing if empty.
     pub(super) token: Vec<u8>,
-    /// Whether each side has proved itself. Then the server has no more tokens.
-    pub(super) is_complete: bool,
+    /// Whether both sides have proved themselves: no further token is awaited.
+    pub(super) is_established: bool,
 }
 
 /// There is none.

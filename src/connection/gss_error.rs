@@ -67,6 +67,17 @@ pub enum GssError {
     OutgoingNotConfidential,
 }
 
+impl GssError {
+    /// Whether the same may succeed later, without anybody's doing.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Lost(error) => error.is_retryable(),
+            Self::Thread(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<ConnectionError> for GssError {
     fn from(error: ConnectionError) -> Self {
         Self::Lost(Box::new(error))

@@ -127,7 +127,7 @@ fn cn_253_what_comes_instead_of_a_continuation() {
     let invalid = format!("GSSAPI continuation error: {INVALID}");
     for (answer, text) in [
         (&b"R\0\0\0\x10\0\0\0\x08garbage!"[..], &invalid[..]),
-        (b"R\0\0\0\x08\0\0\0\x08", &invalid),
+        (b"R\0\0\0\x08\0\0\0\x08", "authentication request 8 out of turn"),
         (b"E\0\0\0\x12SFATAL\0Msorry\0\0", "FATAL:  sorry"),
         (b"R\0\0\0\x10\0\0\0\x08garb", CLOSED),
     ] {
@@ -175,8 +175,7 @@ fn cn_204_a_packet_in_the_clear_is_refused() {
     // Only a server with the keys of the service could send one that the library takes; this one sends what
     // was never wrapped, behind a context that a real server has made.
     let (realm, credentials) = realm_with_user();
-    let cluster =
-        super::trial::kerberized(&realm, 18).hba(&super::trial::rule("hostgssenc", "postgres", GSS)).start();
+    let cluster = kerberized(&realm, 18).hba(&rule("hostgssenc", "postgres", GSS)).start();
     let port = cluster.port();
     for (packet, text) in [
         (

@@ -1,6 +1,6 @@
 //! What is said where Kerberos does not help: in the words of the reference.
 
-use super::trial::{GSS, Program, SERVICE, Trial, kerberized, rule};
+use super::trial::{GSS, Program, SERVICE, Trial, WITHOUT_GSSAPI, kerberized, rule};
 use crate::support::kerberos::{Credentials, Realm};
 use crate::support::{Cluster, Personality};
 
@@ -146,7 +146,7 @@ fn cn_140_no_gssapi_encryption_over_a_local_socket() {
         credentials: &credentials,
         settings: &format!("host={directory} hostaddr='' gssencmode=prefer"),
     };
-    assert_eq!(trial.made_by(&Program::ours(&scene.personality)), "without GSSAPI");
+    assert_eq!(trial.made_by(&Program::ours(&scene.personality)), WITHOUT_GSSAPI);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn cn_141_servers_without_gssapi() {
             |settings| Trial { cluster: &cluster, user: "postgres", credentials: &credentials, settings };
         assert_eq!(
             trial("gssencmode=prefer").made_by(&Program::ours(&personality)),
-            "without GSSAPI",
+            WITHOUT_GSSAPI,
             "{major}"
         );
         let required = trial("gssencmode=require");

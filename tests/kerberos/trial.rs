@@ -29,6 +29,9 @@ pub(crate) fn rule(connection_type: &str, user: &str, method: &str) -> String {
 /// By Kerberos, where the principal has the name of the user.
 pub(crate) const GSS: &str = "gss include_realm=0";
 
+/// What the server says of somebody who has come without Kerberos.
+pub(crate) const WITHOUT_GSSAPI: &str = "without GSSAPI";
+
 /// A program that takes a backup.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
@@ -51,6 +54,8 @@ impl Program {
 }
 
 /// An attempt that is going to be made.
+///
+/// It ends as soon as the server has let the user in, because the label of its backup is too long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trial<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -66,16 +71,16 @@ impl Trial<'_> {
     pub(crate) fn made_by(&self, program: &Program) -> String {
         let directory = scratch_directory();
         let before = self.cluster.log().len();
-        let outcome = self.run(program).arg("--pgdata").arg(directory.path().join("backup")).run();
-        if outcome.code() != Some(0) {
-            return self.refusal(&outcome.stderr);
-        }
+        let run = self.run(program).arg("--pgdata").arg(directory.path().join("backup"));
+        let outcome = run.run().expect_code(1);
+        let admission = format!("replication connection authorized: user={}", self.user);
         let log = self.cluster.log().split_off(before);
-        let admission = format!("replication connection authorized: user={} ", self.user);
-        let line = log.lines().find(|line| line.contains(&admission)).expect(&log);
-        match line.split_once(" GSS (") {
-            Some((_, facts)) => facts.strip_suffix(')').unwrap().to_owned(),
-            None => "without GSSAPI".to_owned(),
+        match log.lines().find(|line| line.contains(&admission)) {
+            Some(line) => match line.split_once(" GSS (") {
+                Some((_, facts)) => facts.strip_suffix(')').unwrap().to_owned(),
+                None => WITHOUT_GSSAPI.to_owned(),
+            },
+            None => self.refusal(&outcome.stderr),
         }
     }
 
@@ -87,9 +92,9 @@ impl Trial<'_> {
             self.user,
             self.settings
         );
-        let options =
-            ["--no-password", "--wal-method=none", "--no-manifest", "--no-sync", "--checkpoint=fast"];
-        self.credentials.apply(run).args(options).args(["--dbname", &conninfo])
+        let label = "x".repeat(1025);
+        let options = ["--no-password", "--wal-method=none", "--label", &label, "--dbname", &conninfo];
+        self.credentials.apply(run).args(options)
     }
 
     /// Everything but where to and by whom.

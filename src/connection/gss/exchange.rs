@@ -113,15 +113,12 @@ fn is_whole_error(message: &[u8]) -> bool {
 }
 
 fn server_error_text(message: &[u8]) -> String {
-    match error_response_length(message) {
-        Some(length) => {
-            let body = message.get(1 + LENGTH_SIZE..message.len().min(1 + length)).unwrap_or_default();
-            ServerMessage::parse_error(Bytes::copy_from_slice(body)).to_string()
-        }
-        None => {
-            let text = message[1..].split(|&byte| byte == 0).next().unwrap_or_default();
-            String::from_utf8_lossy(text.trim_ascii_end()).into_owned()
-        }
+    if let Some(length) = error_response_length(message) {
+        let body = message.get(1 + LENGTH_SIZE..message.len().min(1 + length)).unwrap_or_default();
+        ServerMessage::parse_error(Bytes::copy_from_slice(body)).to_string()
+    } else {
+        let text = message[1..].split(|&byte| byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(text.trim_ascii_end()).into_owned()
     }
 }
 
@@ -150,7 +147,7 @@ mod tests {
     fn cn_204_a_token_comes_behind_its_length() {
         assert_eq!(received(b"\0\0\0\x05tokenrest"), (Ok(b"token".to_vec()), 4));
         assert_eq!(received(b"\0\0\0\0rest"), (Ok(Vec::new()), 4));
-        let longest = [&b"\0\0\xff\xfc"[..], &[7; 65532]].concat();
+        let longest = [&b"\0\0\xff\xfc"[..], &vec![7; 65532]].concat();
         assert_eq!(received(&longest), (Ok(vec![7; 65532]), 0));
     }
 
@@ -185,7 +182,7 @@ mod tests {
 
     #[test]
     fn cn_204_an_error_without_an_end_is_cut() {
-        let (text, left) = received(&[b'E'; 1 << 20]);
+        let (text, left) = received(&vec![b'E'; 1 << 20]);
         let read = text.unwrap_err().len();
         assert!((LONGEST_ERROR - 1..2 * LONGEST_ERROR + (64 << 10)).contains(&read), "{read}");
         assert!(left > 0);
@@ -197,7 +194,7 @@ mod tests {
         let mut sent = Vec::new();
         run(send_token(&mut sent, b"token")).unwrap();
         assert_eq!(sent, b"\0\0\0\x05token");
-        let error = run(send_token(&mut sent, &[0; 65533])).unwrap_err();
+        let error = run(send_token(&mut sent, &vec![0; 65533])).unwrap_err();
         assert_eq!(error.to_string(), "client tried to send oversize GSSAPI packet (65533 > 65532)");
         assert_eq!(sent.len(), 9);
     }
