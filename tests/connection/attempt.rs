@@ -14,9 +14,9 @@ pub(crate) type Variable = (&'static str, String);
 
 /// What both sides are told: a connection string and environment variables.
 pub(crate) fn config_with(conninfo: &str, variables: &[Variable]) -> Config {
-    let environment = Environment::from_lookup(|name| match name {
-        "HOME" => Some("/nonexistent".into()),
-        name => variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into()),
+    let environment = Environment::from_lookup(|name| {
+        let told = variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into());
+        told.or_else(|| (name == "HOME").then(|| "/nonexistent".into()))
     });
     let settings = Settings::builder().connection_string(conninfo).environment(environment).build().unwrap();
     Config::from_settings(&settings).unwrap()

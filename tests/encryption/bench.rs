@@ -71,8 +71,9 @@ impl Bench {
     }
 
     fn without_names(&self, text: &str) -> String {
-        let server = format!("connection to server at \"127.0.0.1\", port {} failed: ", self.cluster.port());
-        text.replace(&server, "@ ").replace(self.store.path().to_str().unwrap(), "DIR")
+        let server = format!("connection to server at \"127.0.0.1\", port {} ", self.cluster.port());
+        let text = text.replace(&format!("{server}failed: "), "@ ").replace(&server, "@ ");
+        text.replace(self.store.path().to_str().unwrap(), "DIR")
     }
 
     /// Our attempt, and the notices that came with it.
@@ -81,7 +82,7 @@ impl Bench {
         let config = config_with(&self.conninfo(conninfo), &self.filled_in(variables));
         let observed = self.observe(|| {
             let (result, all) = with_notices(config);
-            notices = all;
+            notices = all.iter().map(|notice| self.without_names(notice)).collect();
             result.err().map(|error| error.to_string())
         });
         (observed, notices)
@@ -101,7 +102,7 @@ impl Bench {
         let mut stderr = String::new();
         let observed = self.observe(|| {
             let outcome = back_up(&self.conninfo(conninfo), &self.filled_in(variables));
-            stderr.clone_from(&outcome.stderr);
+            stderr = self.without_names(&outcome.stderr);
             (outcome.code() != Some(0)).then(|| error_text(&outcome.stderr, "pg_basebackup"))
         });
         (observed, stderr)
@@ -120,6 +121,14 @@ impl Bench {
         let (ours, notices) = self.ours(conninfo, variables);
         assert_eq!(ours, libpq, "{conninfo}");
         assert!(notices.is_empty(), "{conninfo}: {notices:?}");
+    }
+
+    /// Checks that what becomes of our attempt and libpq's is this, and that we alone say why the session is
+    /// not encrypted (CW-01).
+    #[track_caller]
+    pub(crate) fn expect_warning(&self, conninfo: &str, summary: &str, reason: &str) {
+        let notices = self.expect_unlike_libpq(conninfo, summary, summary);
+        assert_eq!(notices, [format!("{NOT_ENCRYPTED}{reason}")], "{conninfo}");
     }
 
     /// Checks what becomes of our attempt, which is not what becomes of libpq's; gives the notices.
@@ -150,7 +159,8 @@ pub(crate) fn our_refusal(conninfo: &str) -> Option<String> {
 
 fn back_up(conninfo: &str, variables: &[Variable]) -> Outcome {
     let directory = scratch_directory();
-    let run = Run::new(BackupProgram::ours().path())
+    let program = BackupProgram::ours();
+    let run = Run::new(program.path())
         .args(["--no-password", "--no-sync", "--wal-method=none", "--checkpoint=fast", "--dbname", conninfo])
         .arg("--pgdata")
         .arg(directory.path().join("backup"));
@@ -164,7 +174,5 @@ fn error_text(stderr: &str, program: &str) -> String {
     error.split(&hint).next().unwrap().trim_end_matches('\n').to_owned()
 }
 
-/// Whether a notice says that a certificate was not believed, and that the connection is not encrypted.
-pub(crate) fn warns_of_bypass(notices: &[String], root_certificate: &str) -> bool {
-    notices.iter().any(|notice| notice.starts_with("WARNING: ") && notice.contains(root_certificate))
-}
+/// What is said of a connection that is not encrypted because TLS failed: this and the reason.
+pub(crate) const NOT_ENCRYPTED: &str = "WARNING: @ is not encrypted: ";

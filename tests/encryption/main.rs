@@ -3,6 +3,7 @@
 //! Each case is tried by us and by the `psql` of PostgreSQL 18, and the server's log says what became of it.
 //! Where we differ from libpq on purpose, the test says so.
 
+#![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
 
 #[path = "../support/mod.rs"]
@@ -12,6 +13,7 @@ mod support;
 #[path = "../connection/attempt.rs"]
 mod attempt;
 
+mod backup;
 mod bench;
 mod certificates;
 mod channel_binding;

@@ -182,6 +182,7 @@ fn cn_118_silence_ends_with_the_time_limit() {
         |mut socket| answer_request(&mut socket, b"S").and_then(|()| wait_for_leave(&mut socket)),
         |mut socket| {
             answer_request(&mut socket, b"S")?;
+            read_records(&mut socket)?;
             // The beginning of a record that never ends.
             socket.write_all(&[0x16, 3, 3, 0, 100])?;
             wait_for_leave(&mut socket)
