@@ -16,7 +16,7 @@ pub(super) enum Channel {
 pub(super) struct TlsFacts {
     /// `tls-server-end-point` (RFC 5929): the hash of the server's certificate; where there is none, why.
     pub(super) server_end_point: Result<Vec<u8>, String>,
-    /// Whether the server asked for a client certificate. Known only where `sslcertmode` demands it.
+    /// Whether the server asked for a client certificate.
     pub(super) certificate_requested: bool,
     /// Whether it got one.
     pub(super) certificate_sent: bool,

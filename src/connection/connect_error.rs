@@ -176,7 +176,14 @@ impl AttemptError {
 
     fn is_retryable(&self) -> bool {
         match self {
-            Self::Resolve { .. } | Self::Connect { .. } | Self::Timeout | Self::Lost(_) => true,
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::WrongServer(_)
+            | Self::Timeout
+            | Self::Lost(_)
+            | Self::Negotiation(NegotiationError::Closed | NegotiationError::Receive(_)) => true,
+            Self::Tls(error) => error.is_retryable(),
+            Self::Gss(error) => error.is_retryable(),
             _ => self.server_message().is_some_and(|message| {
                 matches!(message.sqlstate(), sqlstate::CANNOT_CONNECT_NOW | sqlstate::TOO_MANY_CONNECTIONS)
             }),

@@ -73,6 +73,7 @@ impl ConnectionError {
         match self {
             Self::Closed | Self::Receive(_) | Self::Send(_) => true,
             Self::Tls(error) => error.is_retryable(),
+            Self::Gss(error) => error.is_retryable(),
             // Class 53: insufficient resources; class 57: operator intervention.
             Self::Server(message) => matches!(message.sqlstate().get(..2), Some("53" | "57")),
             _ => false,

@@ -88,9 +88,9 @@ impl<'a> Handshake<'a> {
             Some(context) => context,
             None => SecurityContext::new(self.startup.config(), self.host)?,
         };
-        let Stepped { context, token, is_complete } = context.step(token).await?;
+        let Stepped { context, token, is_established } = context.step(token).await?;
         self.security_context = Some(context);
-        self.startup.proceed(&token, is_complete)
+        self.startup.proceed(&token, is_established)
     }
 
     async fn next_step(&mut self) -> Result<Step, AttemptError> {

@@ -333,13 +333,20 @@ impl Session {
     /// Sends what is to be sent. Where that fails, what the server said before it closed is the better error
     /// (CN-294).
     async fn flush(&mut self) -> Result<(), ConnectionError> {
-        while self.outgoing.has_remaining() {
-            if let Err(error) = self.socket.write_buf(&mut self.outgoing).await {
+        match self.send_outgoing().await {
+            Ok(()) => Ok(()),
+            Err(error) => {
                 self.outgoing.clear();
-                return Err(self.last_words().await.unwrap_or_else(|| send_error(error)));
+                Err(self.last_words().await.unwrap_or_else(|| send_error(error)))
             }
         }
-        Ok(())
+    }
+
+    async fn send_outgoing(&mut self) -> io::Result<()> {
+        while self.outgoing.has_remaining() {
+            self.socket.write_buf(&mut self.outgoing).await?;
+        }
+        self.socket.flush().await
     }
 
     async fn last_words(&mut self) -> Option<ConnectionError> {
