@@ -53,7 +53,10 @@ fn collect(directory: &Path, names: &mut BTreeMap<u16, Vec<String>>) {
             collect(&path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = fs::read_to_string(&path).unwrap();
-            let declarations = source.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
+            let declarations = source.lines().filter_map(|line| {
+                let line = line.trim_start();
+                line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")
+            });
             for name in declarations.filter_map(|rest| rest.split(['(', '<']).next()) {
                 for id in ids_of(name) {
                     names.entry(id).or_default().push(name.to_owned());

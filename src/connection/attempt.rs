@@ -42,6 +42,9 @@ impl Attempt<'_> {
     /// A session, or why there is none: a cause for each method that was tried. `connect_timeout` is for all of
     /// them together (CN-115, CN-118).
     pub(super) async fn run(&self) -> Result<Session, Vec<FailedAttempt>> {
+        if let Some(error) = &self.config.invalid_connect_timeout {
+            return Err(vec![self.failed(AttemptError::InvalidTimeout(error.clone()), false)]);
+        }
         let mut failures = Vec::new();
         let session = within(self.config.connect_timeout, self.try_methods(&mut failures)).await;
         match session {

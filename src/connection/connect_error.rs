@@ -86,6 +86,9 @@ pub enum AttemptError {
         /// What to look at.
         question: &'static str,
     },
+    /// `connect_timeout` cannot be read (CN-121).
+    #[error(transparent)]
+    InvalidTimeout(InvalidInteger),
     /// A setting for the socket cannot be read (CN-121).
     #[error(transparent)]
     InvalidOption(InvalidInteger),

@@ -14,6 +14,7 @@ use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
 use super::socket::Socket;
 use super::startup::{SessionStart, Startup, StartupError, Step};
+use super::tls_error::TlsError;
 use crate::conninfo::Host;
 
 /// Room for a read during start-up, when messages are small.
@@ -114,9 +115,16 @@ impl<'a> Handshake<'a> {
     /// What the server said before it closed the connection, a better reason than that it did (CN-294).
     async fn last_words(&mut self) -> Option<AttemptError> {
         loop {
-            let message = self.receive().await.ok()?;
-            if message.tag == b'E' {
-                return Some(refused(StartupError::Server(ServerMessage::parse_error(message.body))));
+            match self.receive().await {
+                Ok(Message { tag: b'E', body }) => {
+                    return Some(refused(StartupError::Server(ServerMessage::parse_error(body))));
+                }
+                Ok(_) => {}
+                // An alert is the last word of a server that does not believe the client's certificate.
+                Err(alert @ AttemptError::Lost(ConnectionError::Tls(TlsError::Protocol(_)))) => {
+                    return Some(alert);
+                }
+                Err(_) => return None,
             }
         }
     }

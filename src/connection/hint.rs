@@ -9,8 +9,10 @@ use super::startup::StartupError;
 /// The remedy for the last failure.
 pub(super) fn remedy(attempts: &[FailedAttempt]) -> Option<String> {
     let last = attempts.last()?;
-    if let AttemptError::Tls(error) = &last.cause {
-        return error.hint();
+    match &last.cause {
+        AttemptError::Tls(error) => return error.hint(),
+        AttemptError::InvalidTimeout(error) | AttemptError::InvalidOption(error) => return error.hint(),
+        _ => {}
     }
     let remedy = match last.cause.server_message() {
         Some(message) => of_server(message, last, attempts),

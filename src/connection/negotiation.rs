@@ -125,7 +125,10 @@ fn judge(request: Request, answer: &[u8]) -> Result<Answer, NegotiationError> {
     let protocol = request.protocol();
     match *answer {
         [] => Err(NegotiationError::Closed),
-        [b'E', ..] => Err(NegotiationError::ErrorResponse(protocol)),
+        [b'E', ..] => Err(NegotiationError::ErrorResponse(match request {
+            Request::Tls => "SSL",
+            Request::Gss => "GSS encryption",
+        })),
         [byte, ..] if byte != b'N' && byte != request.assent() => {
             Err(NegotiationError::InvalidResponse { protocol, answer: byte })
         }
@@ -163,7 +166,7 @@ mod tests {
             (Request::Gss, b"N", Ok(Answer::Unwilling)),
             (Request::Gss, b"S", Err("received invalid response to GSSAPI negotiation: S")),
             (Request::Gss, b"GR", Err("received unencrypted data after GSSAPI encryption response")),
-            (Request::Gss, b"E", Err("server sent an error response during GSSAPI exchange")),
+            (Request::Gss, b"E", Err("server sent an error response during GSS encryption exchange")),
         ] {
             let outcome = judge(request, answer).map_err(|error| error.to_string());
             assert_eq!(outcome, expected.map_err(str::to_owned), "{}", answer.escape_ascii());

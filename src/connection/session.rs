@@ -13,6 +13,7 @@ use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
 use super::socket::Socket;
 use super::startup::SessionStart;
+use super::tls_error::TlsError;
 use crate::protocol::ResultSet;
 use crate::types::{OsError, ServerVersion};
 
@@ -357,6 +358,7 @@ impl Session {
                     return Some(ConnectionError::Server(Box::new(ServerMessage::parse_error(body))));
                 }
                 Ok(_) => {}
+                Err(alert @ ConnectionError::Tls(TlsError::Protocol(_))) => return Some(alert),
                 Err(_) => return None,
             }
         }

@@ -70,7 +70,9 @@ pub struct Config {
     pub keepalives: Option<Keepalives>,
     /// `tcp_user_timeout`; none is the system's default. TCP only.
     pub tcp_user_timeout: Option<Duration>,
-    /// Why those two could not be read; it matters when a TCP connection is opened (CN-121).
+    /// Why `connect_timeout` could not be read; it matters when a host is tried (CN-121).
+    pub(crate) invalid_connect_timeout: Option<InvalidInteger>,
+    /// Why the options of TCP sockets could not be read; it matters when a TCP connection is opened (CN-121).
     pub(crate) invalid_tcp_option: Option<InvalidInteger>,
 
     /// `sslmode`
@@ -156,6 +158,11 @@ impl Config {
         let target_session_attrs = TargetSessionAttrs::from_settings(settings)?;
         let load_balance_hosts = LoadBalanceHosts::from_settings(settings)?;
         let (min_protocol_version, max_protocol_version) = protocol_versions(settings)?;
+        let (connect_timeout, invalid_connect_timeout) =
+            match integer::seconds(settings, Keyword::ConnectTimeout) {
+                Ok(timeout) => (timeout, None),
+                Err(error) => (None, Some(error)),
+            };
         let (tcp, invalid_tcp_option) = match TcpOptions::from_settings(settings) {
             Ok(options) => (options, None),
             Err(error) => (TcpOptions { keepalives: None, user_timeout: None }, Some(error)),
@@ -177,7 +184,8 @@ impl Config {
             max_protocol_version,
             target_session_attrs,
             load_balance_hosts,
-            connect_timeout: integer::seconds(settings, Keyword::ConnectTimeout)?,
+            connect_timeout,
+            invalid_connect_timeout,
             keepalives: tcp.keepalives,
             tcp_user_timeout: tcp.user_timeout,
             invalid_tcp_option,
@@ -310,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn cn_121_what_is_wrong_with_a_tcp_option_waits_for_a_tcp_connection() {
+    fn cn_121_what_is_wrong_with_these_waits_until_it_matters() {
         for (text, expected) in [
             ("keepalives=99999999999", Some(("99999999999", Keyword::Keepalives))),
             ("keepalives_idle=1x", Some(("1x", Keyword::KeepalivesIdle))),
@@ -325,6 +333,11 @@ mod tests {
             });
             assert_eq!(found, expected, "{text}");
         }
+        let found = config("connect_timeout=1x").unwrap().invalid_connect_timeout.unwrap();
+        assert_eq!(
+            found.to_string(),
+            "invalid integer value \"1x\" for connection option \"connect_timeout\""
+        );
     }
 
     #[test]
@@ -345,7 +358,6 @@ mod tests {
                 "min_protocol_version=3.2 max_protocol_version=3.0",
                 "\"min_protocol_version\" is greater than \"max_protocol_version\"",
             ),
-            ("connect_timeout=1x", "invalid integer value \"1x\" for connection option \"connect_timeout\""),
             (
                 "sslnegotiation=direct",
                 "weak sslmode \"prefer\" may not be used with sslnegotiation=direct (use \"require\", \"verify-ca\", or \"verify-full\")",
@@ -368,7 +380,8 @@ mod tests {
         assert!(error.hint().unwrap().contains("PGSSLMODE"));
         assert_eq!(config("sslmode=x").unwrap_err().hint(), None);
         assert!(config_with("", &[("PGREQUIREAUTH", ""), ("PGSSLMINPROTOCOLVERSION", "")]).is_ok());
-        assert!(config_with("", &[("PGCONNECT_TIMEOUT", "")]).is_err());
+        let timeout = config_with("", &[("PGCONNECT_TIMEOUT", "")]).unwrap().invalid_connect_timeout;
+        assert!(timeout.unwrap().hint().unwrap().contains("PGCONNECT_TIMEOUT"));
     }
 
     #[test]

@@ -265,9 +265,10 @@ impl ConninfoError {
     /// What to do about it, where the text alone does not say.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::InvalidValue { keyword, origin, .. }
-            | Self::InvalidTlsVersion { keyword, origin, .. }
-            | Self::InvalidInteger(InvalidInteger { keyword, origin, .. }) => source_of(*keyword, *origin),
+            Self::InvalidValue { keyword, origin, .. } | Self::InvalidTlsVersion { keyword, origin, .. } => {
+                source_of(*keyword, *origin)
+            }
+            Self::InvalidInteger(error) => error.hint(),
             Self::ServiceNotFound { origin, .. } => source_of(Keyword::Service, *origin),
             Self::ServiceFileNotFound { variable: Some(variable), reason, .. } => {
                 Some(format!("{variable} names this file, which cannot be opened: {reason}."))
@@ -283,7 +284,7 @@ impl ConninfoError {
 }
 
 /// Where to look for a value that the user does not see (CN-006).
-fn source_of(keyword: Keyword, origin: Origin) -> Option<String> {
+pub(super) fn source_of(keyword: Keyword, origin: Origin) -> Option<String> {
     match origin {
         Origin::Environment => {
             let variable = keyword.environment_variable()?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::error::source_of;
 use super::keyword_value::is_white;
 use super::{Keyword, Origin, Settings};
 
@@ -15,6 +16,13 @@ pub struct InvalidInteger {
     pub value: String,
     /// Who gave it.
     pub origin: Origin,
+}
+
+impl InvalidInteger {
+    /// Where to look for the value, where the user does not see it.
+    pub fn hint(&self) -> Option<String> {
+        source_of(self.keyword, self.origin)
+    }
 }
 
 /// A decimal integer of 32 bits, with a sign or not, with white space around it or not (CN-051).

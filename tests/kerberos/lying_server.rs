@@ -146,7 +146,7 @@ fn cn_265_a_server_that_does_not_prove_itself_has_not_authenticated() {
 }
 
 #[test]
-fn cn_138_bytes_before_the_encryption_are_refused() {
+fn cn_136_bytes_before_the_encryption_are_refused() {
     let (_realm, credentials) = realm_with_user();
     let liar = Liar::start(|client| {
         read(client, 8);

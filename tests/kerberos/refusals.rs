@@ -43,7 +43,7 @@ const BEGINNINGS: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn cn_253_a_service_that_nobody_knows() {
+fn cn_255_a_service_that_nobody_knows() {
     let scene = Scene::new();
     let credentials = scene.realm.add_user("postgres");
     for (mode, beginning) in BEGINNINGS {
@@ -76,7 +76,7 @@ fn cn_253_a_service_that_the_server_is_not() {
 }
 
 #[test]
-fn cn_253_an_address_names_no_service() {
+fn cn_255_an_address_names_no_service() {
     let scene = Scene::new();
     let credentials = scene.realm.add_user("postgres");
     assert_eq!(scene.refused(&credentials, "host='' gssencmode=disable"), "host name must be specified");
