@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{InvalidInteger, Keyword, Origin, ServiceLineProblem};
+use super::{Keyword, Origin, ServiceLineProblem};
 use crate::types::OsError;
 
 /// The settings do not make a configuration. Asking again with the same ones gives the same answer,
@@ -180,9 +180,6 @@ pub enum ConninfoError {
     /// The lowest protocol version lies above the highest (CN-050).
     #[error("\"min_protocol_version\" is greater than \"max_protocol_version\"")]
     ProtocolVersionRange,
-    /// A value is no integer (CN-051).
-    #[error(transparent)]
-    InvalidInteger(#[from] InvalidInteger),
     /// `host` and `hostaddr` are lists of different lengths (CN-098).
     #[error("could not match {names} host names to {addresses} hostaddr values")]
     HostAddressCount {
@@ -268,7 +265,6 @@ impl ConninfoError {
             Self::InvalidValue { keyword, origin, .. } | Self::InvalidTlsVersion { keyword, origin, .. } => {
                 source_of(*keyword, *origin)
             }
-            Self::InvalidInteger(error) => error.hint(),
             Self::ServiceNotFound { origin, .. } => source_of(Keyword::Service, *origin),
             Self::ServiceFileNotFound { variable: Some(variable), reason, .. } => {
                 Some(format!("{variable} names this file, which cannot be opened: {reason}."))
