@@ -1,7 +1,7 @@
 //! A Kerberos realm for tests: a KDC on a port of its own, keys for services, tickets for users.
 //!
 //! Everything lies in a directory of its own, and programs are told of it by their environment alone.
-//! `scripts/install-kerberos` installs the KDC.
+//! `scripts/install-libraries` installs the KDC.
 
 use std::fmt;
 use std::fs;
@@ -163,7 +163,7 @@ impl Realm {
     }
 
     fn administer(&self, program: &str, arguments: &[&str]) -> Outcome {
-        assert!(Path::new(program).is_file(), "{program} is missing; run scripts/install-kerberos");
+        assert!(Path::new(program).is_file(), "{program} is missing; run scripts/install-libraries");
         let run = self
             .kdc_environment()
             .into_iter()
