@@ -7,6 +7,7 @@ use super::error::ConnectionError;
 use super::gss_error::GssError;
 use super::hint;
 use super::negotiation::NegotiationError;
+use super::place::Place;
 use super::server_message::{ServerMessage, sqlstate};
 use super::session_attributes::WrongServer;
 use super::startup::StartupError;
@@ -29,22 +30,6 @@ pub struct FailedAttempt {
     pub is_encrypted: bool,
     /// What happened.
     pub cause: AttemptError,
-}
-
-/// What an attempt tried to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A TCP port.
-    Tcp {
-        /// The host as the user named it.
-        host: String,
-        /// The address that was tried, where it is not what the user named.
-        address: Option<String>,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix-domain socket.
-    Socket(PathBuf),
 }
 
 /// What went wrong with one attempt.
@@ -184,7 +169,7 @@ impl AttemptError {
             | Self::WrongServer(_)
             | Self::Timeout
             | Self::Lost(_)
-            | Self::Negotiation(NegotiationError::Closed | NegotiationError::Receive(_)) => true,
+            | Self::Negotiation(NegotiationError::Lost(_)) => true,
             Self::Tls(error) => error.is_retryable(),
             Self::Gss(error) => error.is_retryable(),
             _ => self.server_message().is_some_and(|message| {
@@ -236,19 +221,5 @@ impl fmt::Display for ConnectError {
             write!(f, "{}", WithCauses(&attempt.cause))?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, address: Some(address), port } => {
-                write!(f, "connection to server at \"{host}\" ({address}), port {port}")
-            }
-            Self::Tcp { host, address: None, port } => {
-                write!(f, "connection to server at \"{host}\", port {port}")
-            }
-            Self::Socket(path) => write!(f, "connection to server on socket \"{}\"", path.display()),
-        }
     }
 }

@@ -4,6 +4,8 @@
 //! authenticated and takes commands. Framing, start-up and authentication are state machines without I/O;
 //! the loops that feed them are here too. Nothing here knows what a backup is.
 
+#[cfg(not(all(feature = "tls", feature = "gssapi")))]
+mod absent_stream;
 mod attempt;
 mod authentication;
 mod channel;
@@ -22,6 +24,7 @@ mod hint;
 mod negotiation;
 mod notice;
 mod open;
+mod place;
 mod server_message;
 mod session;
 mod session_attributes;
@@ -36,12 +39,13 @@ mod tls_error;
 
 pub use authentication::{ChannelBindingError, OauthError, ScramError};
 pub(crate) use connect::connect;
-pub use connect_error::{AttemptError, ConnectError, FailedAttempt, Place};
+pub use connect_error::{AttemptError, ConnectError, FailedAttempt};
 pub use error::ConnectionError;
 pub use frame::OutOfSync;
 pub use gss_error::GssError;
 pub use negotiation::NegotiationError;
 pub use notice::{Notice, NoticeHandler};
+pub use place::Place;
 pub use server_message::{ServerMessage, sqlstate};
 pub(crate) use session::{CopyItem, Reply, Session};
 pub use session_attributes::WrongServer;

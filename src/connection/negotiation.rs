@@ -3,12 +3,10 @@
 //! Nothing of what comes in here is protected by anything. So an answer is one of three bytes and not one byte
 //! more, and a text of the server is not shown.
 
-use std::io;
-
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::encryption::Encryption;
-use crate::types::OsError;
+use super::error::{ConnectionError, receive_error, send_error};
 
 const LENGTH: u32 = 8;
 const SSL_REQUEST: u32 = 80_877_103;
@@ -57,15 +55,8 @@ pub enum NegotiationError {
     #[error("received unencrypted data after {0} response")]
     Injection(&'static str),
     /// The connection was lost.
-    #[error(
-        "server closed the connection unexpectedly\n\
-         \tThis probably means the server terminated abnormally\n\
-         \tbefore or while processing the request."
-    )]
-    Closed,
-    /// The question could not be sent, or the answer not received.
-    #[error("could not receive data from server")]
-    Receive(#[source] OsError),
+    #[error(transparent)]
+    Lost(ConnectionError),
 }
 
 impl Request {
@@ -114,17 +105,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let question = (u64::from(LENGTH) << 32) | u64::from(request.code());
-    socket.write_all(&question.to_be_bytes()).await.map_err(lost)?;
+    let sent = socket.write_all(&question.to_be_bytes()).await;
+    sent.map_err(|error| NegotiationError::Lost(send_error(error)))?;
     // Room for one byte more than there may be.
     let mut answer = [0; 2];
-    let received = socket.read(&mut answer).await.map_err(lost)?;
+    let received = socket.read(&mut answer).await;
+    let received = received.map_err(|error| NegotiationError::Lost(receive_error(error)))?;
     judge(request, answer.get(..received).unwrap_or_default())
 }
 
 fn judge(request: Request, answer: &[u8]) -> Result<Answer, NegotiationError> {
     let protocol = request.protocol();
     match *answer {
-        [] => Err(NegotiationError::Closed),
+        [] => Err(NegotiationError::Lost(ConnectionError::Closed)),
         [b'E', ..] => Err(NegotiationError::ErrorResponse(match request {
             Request::Tls => "SSL",
             Request::Gss => "GSS encryption",
@@ -138,13 +131,6 @@ fn judge(request: Request, answer: &[u8]) -> Result<Answer, NegotiationError> {
         })),
         [b'N'] => Ok(Answer::Unwilling),
         [_] => Ok(Answer::Willing),
-    }
-}
-
-fn lost(error: io::Error) -> NegotiationError {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => NegotiationError::Closed,
-        _ => NegotiationError::Receive(OsError(error)),
     }
 }
 
@@ -171,7 +157,7 @@ mod tests {
             let outcome = judge(request, answer).map_err(|error| error.to_string());
             assert_eq!(outcome, expected.map_err(str::to_owned), "{}", answer.escape_ascii());
         }
-        assert!(matches!(judge(Request::Tls, b""), Err(NegotiationError::Closed)));
+        assert!(matches!(judge(Request::Tls, b""), Err(NegotiationError::Lost(ConnectionError::Closed))));
     }
 
     #[tokio::test]

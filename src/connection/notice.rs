@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::connect_error::Place;
+use super::place::Place;
 use super::server_message::ServerMessage;
 use crate::conninfo::PassfileWarning;
 

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::connect_error::{AttemptError, Place};
+use super::connect_error::AttemptError;
+use super::place::Place;
 use crate::conninfo::{Endpoint, Host};
 use crate::types::OsError;
 

@@ -1,13 +1,9 @@
 //! The place of TLS in a build without it: nothing here can be reached.
 
-use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+pub(super) use super::absent_stream::AbsentStream as TlsStream;
+use super::absent_stream::AbsentStream;
 use super::channel::TlsFacts;
 use super::notice::NoticeHandler;
 use super::tls_error::TlsError;
@@ -15,10 +11,6 @@ use crate::conninfo::{Config, Host};
 
 /// Whether this build has TLS.
 pub(super) const IS_COMPILED_IN: bool = false;
-
-/// There is none.
-#[derive(Debug)]
-pub(super) struct TlsStream(Infallible);
 
 // The caller awaits the real one.
 #[allow(clippy::unused_async)]
@@ -31,28 +23,8 @@ pub(super) async fn handshake(
     Err(TlsError::NotCompiledIn)
 }
 
-impl TlsStream {
+impl AbsentStream {
     pub(super) fn facts(&self) -> TlsFacts {
-        match self.0 {}
-    }
-}
-
-impl AsyncRead for TlsStream {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-}
-
-impl AsyncWrite for TlsStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0 {}
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0 {}
     }
 }

@@ -1,0 +1,33 @@
+use std::fmt;
+use std::path::PathBuf;
+
+/// What an attempt tried to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A TCP port.
+    Tcp {
+        /// The host as the user named it.
+        host: String,
+        /// The address that was tried, where it is not what the user named.
+        address: Option<String>,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix-domain socket.
+    Socket(PathBuf),
+}
+
+/// In libpq's words (CN-296, CN-297).
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, address: Some(address), port } => {
+                write!(f, "connection to server at \"{host}\" ({address}), port {port}")
+            }
+            Self::Tcp { host, address: None, port } => {
+                write!(f, "connection to server at \"{host}\", port {port}")
+            }
+            Self::Socket(path) => write!(f, "connection to server on socket \"{}\"", path.display()),
+        }
+    }
+}
