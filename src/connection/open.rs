@@ -1,7 +1,6 @@
 //! Opening a socket: its options, and who is at its other end.
 
 use std::net::SocketAddr;
-use std::os::linux::net::SocketAddrExt;
 use std::path::Path;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -36,16 +35,8 @@ pub(super) async fn open_unix(config: &Config, path: &Path) -> Result<UnixStream
 }
 
 /// The same for a name in the abstract namespace.
-pub(super) fn open_abstract(config: &Config, name: &str) -> Result<UnixStream, AttemptError> {
-    let connected = std::os::unix::net::SocketAddr::from_abstract_name(name)
-        .and_then(|address| std::os::unix::net::UnixStream::connect_addr(&address))
-        .and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            UnixStream::from_std(socket)
-        });
-    let socket = connected.map_err(no_local_server)?;
-    require_peer(config, &socket)?;
-    Ok(socket)
+pub(super) async fn open_abstract(config: &Config, name: &str) -> Result<UnixStream, AttemptError> {
+    open_unix(config, Path::new(&format!("\0{name}"))).await
 }
 
 fn no_local_server(error: std::io::Error) -> AttemptError {
