@@ -184,10 +184,10 @@ impl AttemptError {
             | Self::WrongServer(_)
             | Self::Timeout
             | Self::Lost(_)
+            | Self::Startup { refusal: StartupError::Words(_), .. }
             | Self::Negotiation(NegotiationError::Closed | NegotiationError::Receive(_)) => true,
             Self::Tls(error) => error.is_retryable(),
             Self::Gss(error) => error.is_retryable(),
-            Self::Startup { refusal: StartupError::Words(_), .. } => true,
             _ => self.server_message().is_some_and(|message| {
                 matches!(message.sqlstate(), sqlstate::CANNOT_CONNECT_NOW | sqlstate::TOO_MANY_CONNECTIONS)
             }),

@@ -241,7 +241,7 @@ mod tests {
     fn cn_220_a_server_without_a_process_to_spare_is_understood() {
         let words = "could not fork new process for connection: Cannot allocate memory";
         assert_eq!(outcome(format!("E{words}\n\0").as_bytes()), words);
-        for no_words in [&b"Ewithout an end"[..], b"E\0\0\0\0", &[b'E'; 40_000]] {
+        for no_words in [&b"Ewithout an end"[..], b"E\0\0\0\0", &vec![b'E'; 40_000]] {
             assert!(outcome(no_words).starts_with("server closed the connection unexpectedly"));
         }
     }
