@@ -93,7 +93,7 @@ pub enum AttemptError {
     #[error(transparent)]
     InvalidOption(InvalidInteger),
     /// A socket option was refused.
-    #[error("could not set {option}")]
+    #[error("setsockopt({option}) failed")]
     SocketOption {
         /// The option.
         option: &'static str,

@@ -49,17 +49,17 @@ fn set_options(config: &Config, socket: &TcpSocket) -> Result<(), AttemptError> 
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     let Some(keepalives) = config.keepalives else { return Ok(()) };
-    let mut keepalive = TcpKeepalive::new();
-    if let Some(idle) = keepalives.idle {
-        keepalive = keepalive.with_time(idle);
+    socket.set_keepalive(true).map_err(failed("SO_KEEPALIVE"))?;
+    let each = [
+        ("TCP_KEEPIDLE", keepalives.idle.map(|idle| TcpKeepalive::new().with_time(idle))),
+        ("TCP_KEEPINTVL", keepalives.interval.map(|interval| TcpKeepalive::new().with_interval(interval))),
+        ("TCP_KEEPCNT", keepalives.count.map(|count| TcpKeepalive::new().with_retries(count))),
+    ];
+    for (option, keepalive) in each {
+        if let Some(keepalive) = keepalive {
+            socket.set_tcp_keepalive(&keepalive).map_err(failed(option))?;
+        }
     }
-    if let Some(interval) = keepalives.interval {
-        keepalive = keepalive.with_interval(interval);
-    }
-    if let Some(count) = keepalives.count {
-        keepalive = keepalive.with_retries(count);
-    }
-    socket.set_tcp_keepalive(&keepalive).map_err(failed("SO_KEEPALIVE"))?;
     socket.set_tcp_user_timeout(config.tcp_user_timeout).map_err(failed("TCP_USER_TIMEOUT"))
 }
 
