@@ -1,5 +1,6 @@
 //! One address of one host: the methods of encryption in turn, until a session is ready.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -107,13 +108,13 @@ impl Attempt<'_> {
         let (socket, channel) = match self.target {
             Target::Tcp { address, .. } => {
                 let socket = open_tcp(config, *address).await?;
-                let socket = self.negotiate(socket, methods).await?;
+                let socket = self.negotiate(*address, socket, methods).await?;
                 self.encrypt(socket, methods.current()).await?
             }
             Target::Unix(path) => (Socket::Unix(open_unix(config, path).await?), Channel::Plain),
-            Target::Abstract(name) => (Socket::Unix(open_abstract(config, name)?), Channel::Plain),
+            Target::Abstract(name) => (Socket::Unix(open_abstract(config, name).await?), Channel::Plain),
         };
-        let mut session = self.start_session(socket, channel, methods.next()).await?;
+        let mut session = self.start_session(socket, channel, methods).await?;
         if let Err(cause) = session_attributes::check(&mut session, self.wanted).await {
             session.close().await;
             return Err(cause.into());
@@ -121,14 +122,21 @@ impl Attempt<'_> {
         Ok(session)
     }
 
-    async fn negotiate(&self, mut socket: TcpStream, methods: &mut Methods) -> Result<TcpStream, Failure> {
-        while let Some(request) = Request::of(methods.current()) {
-            if request == Request::Tls && self.config.ssl_negotiation == SslNegotiation::Direct {
-                break;
-            }
+    async fn negotiate(
+        &self,
+        address: SocketAddr,
+        mut socket: TcpStream,
+        methods: &mut Methods,
+    ) -> Result<TcpStream, Failure> {
+        while let Some(request) = Request::of(methods.current()).filter(|&request| !self.is_direct(request)) {
             match negotiation::ask(&mut socket, request).await {
                 Ok(Answer::Willing) => break,
-                Ok(Answer::Unwilling) if methods.advance() => {}
+                Ok(Answer::Unwilling) if methods.advance() => {
+                    // TLS without a request must be the first that a server hears.
+                    if Request::of(methods.current()).is_some_and(|request| self.is_direct(request)) {
+                        socket = open_tcp(self.config, address).await?;
+                    }
+                }
                 Ok(Answer::Unwilling) => {
                     return Err(AttemptError::Negotiation(request.unavailable()).into());
                 }
@@ -141,6 +149,11 @@ impl Attempt<'_> {
             }
         }
         Ok(socket)
+    }
+
+    /// Whether the handshake begins without the question.
+    fn is_direct(&self, request: Request) -> bool {
+        request == Request::Tls && self.config.ssl_negotiation == SslNegotiation::Direct
     }
 
     async fn encrypt(&self, socket: TcpStream, method: Encryption) -> Result<(Socket, Channel), Failure> {
@@ -165,7 +178,7 @@ impl Attempt<'_> {
         &self,
         mut socket: Socket,
         channel: Channel,
-        next: Option<Encryption>,
+        methods: &mut Methods,
     ) -> Result<Session, Failure> {
         let PasswordLookup { password, file, warning } = self.config.password_for(self.host);
         if let Some(warning) = warning {
@@ -177,8 +190,10 @@ impl Attempt<'_> {
         let mut handshake = Handshake::new(&mut socket, &mut deframer, startup, self.host, self.notices);
         let started = handshake.run(&startup_parameters(self.config)).await;
         let start = started.map_err(|cause| {
-            let would_expose = is_encrypted && next == Some(Encryption::Plain) && handshake.used_password();
-            let may_fall_back = is_refusal(&cause) && !handshake.is_authenticated() && !would_expose;
+            if is_encrypted && handshake.used_password() {
+                methods.forbid_plain();
+            }
+            let may_fall_back = is_refusal(&cause) && !handshake.is_authenticated();
             Failure { cause: cause.with_password_file(file), is_encrypted, may_fall_back }
         })?;
         Ok(Session::new(socket, deframer, start, self.notices.clone()))

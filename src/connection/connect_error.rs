@@ -78,7 +78,7 @@ pub enum AttemptError {
     #[error(transparent)]
     InvalidOption(InvalidInteger),
     /// A socket option was refused.
-    #[error("could not set {option}")]
+    #[error("setsockopt({option}) failed")]
     SocketOption {
         /// The option.
         option: &'static str,
@@ -169,6 +169,7 @@ impl AttemptError {
             | Self::WrongServer(_)
             | Self::Timeout
             | Self::Lost(_)
+            | Self::Startup { refusal: StartupError::Words(_), .. }
             | Self::Negotiation(NegotiationError::Lost(_)) => true,
             Self::Tls(error) => error.is_retryable(),
             Self::Gss(error) => error.is_retryable(),

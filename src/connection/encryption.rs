@@ -3,6 +3,7 @@
 //! What comes in is what the user asked for and how a method ended; what goes out is the method to try next.
 //! None is tried twice for the same address.
 
+use super::tls;
 use crate::conninfo::{Config, GssEncMode, SslMode};
 
 /// A way to protect the bytes of a connection, or none.
@@ -31,7 +32,7 @@ impl Methods {
     pub(super) fn for_tcp(config: &Config, has_gss_credentials: bool) -> Self {
         let gss = config.gss_enc_mode != GssEncMode::Disable && has_gss_credentials;
         let without_gss = config.gss_enc_mode != GssEncMode::Require;
-        let tls = without_gss && config.ssl_mode != SslMode::Disable;
+        let tls = tls::IS_COMPILED_IN && without_gss && config.ssl_mode != SslMode::Disable;
         let plain = without_gss && config.ssl_mode <= SslMode::Prefer;
         let plain_first = config.ssl_mode == SslMode::Allow;
         let mut methods: Vec<_> = [
@@ -54,9 +55,9 @@ impl Methods {
         self.current
     }
 
-    /// The method that follows.
-    pub(super) fn next(&self) -> Option<Encryption> {
-        self.later.last().copied()
+    /// Plain text will not be tried any more, however the methods before it end.
+    pub(super) fn forbid_plain(&mut self) {
+        self.later.retain(|&method| method != Encryption::Plain);
     }
 
     /// Goes on to the next method. False if there is none.
@@ -77,7 +78,10 @@ mod tests {
 
     fn order(conninfo: &str, has_gss_credentials: bool) -> String {
         let config: Config = format!("user=u {conninfo}").parse().unwrap();
-        let mut methods = Methods::for_tcp(&config, has_gss_credentials);
+        in_turn(Methods::for_tcp(&config, has_gss_credentials))
+    }
+
+    fn in_turn(mut methods: Methods) -> String {
         let mut order = vec![format!("{:?}", methods.current())];
         while methods.advance() {
             order.push(format!("{:?}", methods.current()));
@@ -85,6 +89,31 @@ mod tests {
         order.join(" ")
     }
 
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn cn_057_what_a_build_does_not_have_is_not_asked_for() {
+        for mode in ["disable", "allow", "prefer"] {
+            assert_eq!(order(&format!("sslmode={mode}"), false), "Plain", "{mode}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn cn_163_where_plain_text_is_forbidden_it_does_not_come_later() {
+        for (conninfo, expected) in [
+            ("sslmode=disable", "Gss"),
+            ("sslmode=allow", "Gss Tls"),
+            ("sslmode=prefer", "Gss Tls"),
+            ("sslmode=require", "Gss Tls"),
+        ] {
+            let config: Config = format!("user=u {conninfo}").parse().unwrap();
+            let mut methods = Methods::for_tcp(&config, true);
+            methods.forbid_plain();
+            assert_eq!(in_turn(methods), expected, "{conninfo}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
     #[test]
     fn cn_141_to_161_the_methods_in_turn() {
         for (conninfo, without_ticket, with_ticket) in [

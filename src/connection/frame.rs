@@ -62,6 +62,11 @@ impl Deframer {
         &mut self.buffer
     }
 
+    /// What has come and was not handed out.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// The next whole message, if one is there.
     pub(super) fn next(&mut self) -> Result<Option<Message>, OutOfSync> {
         let &[tag, a, b, c, d, ..] = &self.buffer[..] else {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connect_error::AttemptError;
 use super::error::{ConnectionError, receive_error, send_error};
-use super::frame::{Deframer, Message};
+use super::frame::{Deframer, Message, OutOfSync};
 use super::gss::{SecurityContext, Stepped};
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
@@ -22,6 +22,9 @@ const READ_ROOM: usize = 8 << 10;
 
 /// A start-up takes some hundred bytes; a server that says much more never means to be ready.
 const LARGEST_STARTUP: usize = 1 << 20;
+
+/// The longest error that is no message, in bytes.
+const LONGEST_WORDS: usize = 30_000;
 
 /// The start-up of one session over one socket.
 pub(super) struct Handshake<'a> {
@@ -120,6 +123,9 @@ impl<'a> Handshake<'a> {
                     return Some(refused(StartupError::Server(ServerMessage::parse_error(body))));
                 }
                 Ok(_) => {}
+                Err(words @ AttemptError::Startup { refusal: StartupError::Words(_), .. }) => {
+                    return Some(words);
+                }
                 // An alert is the last word of a server that does not believe the client's certificate.
                 Err(alert @ AttemptError::Lost(ConnectionError::Tls(TlsError::Protocol(_)))) => {
                     return Some(alert);
@@ -135,11 +141,27 @@ impl<'a> Handshake<'a> {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => self.fill().await?,
                 Err(error) => {
-                    let refusal = self.startup.refusal(error);
+                    let words = self.words(error).await;
+                    let refusal = words.map(StartupError::Words).or_else(|| self.startup.refusal(error));
                     return Err(refusal.map_or_else(|| AttemptError::Lost(error.into()), refused));
                 }
             }
         }
+    }
+
+    /// The error of a server that has no process for the session: `E`, text, NUL, as in the protocol before 3.0.
+    async fn words(&mut self, error: OutOfSync) -> Option<String> {
+        if error.tag != b'E' || self.startup.is_authenticated() {
+            return None;
+        }
+        while !self.deframer.rest().contains(&0) {
+            if self.deframer.rest().len() > LONGEST_WORDS || self.fill().await.is_err() {
+                return None;
+            }
+        }
+        let words = self.deframer.rest().strip_prefix(b"E")?.split(|&byte| byte == 0).next()?;
+        let words = words.trim_ascii_end();
+        (!words.is_empty()).then(|| String::from_utf8_lossy(words).into_owned())
     }
 
     async fn fill(&mut self) -> Result<(), AttemptError> {
@@ -212,6 +234,15 @@ mod tests {
         for endless in [&b"S\0\0\0\x08a\0b\0"[..], b"N\0\0\0\x09Mno\0\0"] {
             let text = outcome_while_reading(&[consent, &endless.repeat(200_000)[..]].concat());
             assert_eq!(text, "the server does not become ready: more than 1048576 bytes during start-up");
+        }
+    }
+
+    #[test]
+    fn cn_220_a_server_without_a_process_to_spare_is_understood() {
+        let words = "could not fork new process for connection: Cannot allocate memory";
+        assert_eq!(outcome(format!("E{words}\n\0").as_bytes()), words);
+        for no_words in [&b"Ewithout an end"[..], b"E\0\0\0\0", &vec![b'E'; 40_000]] {
+            assert!(outcome(no_words).starts_with("server closed the connection unexpectedly"));
         }
     }
 

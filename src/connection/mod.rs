@@ -21,6 +21,7 @@ mod gss;
 mod gss_error;
 mod handshake;
 mod hint;
+mod inet_address;
 mod negotiation;
 mod notice;
 mod open;

@@ -1,7 +1,6 @@
 //! Opening a socket: its options, and who is at its other end.
 
 use std::net::SocketAddr;
-use std::os::linux::net::SocketAddrExt;
 use std::path::Path;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -36,16 +35,8 @@ pub(super) async fn open_unix(config: &Config, path: &Path) -> Result<UnixStream
 }
 
 /// The same for a name in the abstract namespace.
-pub(super) fn open_abstract(config: &Config, name: &str) -> Result<UnixStream, AttemptError> {
-    let connected = std::os::unix::net::SocketAddr::from_abstract_name(name)
-        .and_then(|address| std::os::unix::net::UnixStream::connect_addr(&address))
-        .and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            UnixStream::from_std(socket)
-        });
-    let socket = connected.map_err(no_local_server)?;
-    require_peer(config, &socket)?;
-    Ok(socket)
+pub(super) async fn open_abstract(config: &Config, name: &str) -> Result<UnixStream, AttemptError> {
+    open_unix(config, Path::new(&format!("\0{name}"))).await
 }
 
 fn no_local_server(error: std::io::Error) -> AttemptError {
@@ -58,17 +49,17 @@ fn set_options(config: &Config, socket: &TcpSocket) -> Result<(), AttemptError> 
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     let Some(keepalives) = config.keepalives else { return Ok(()) };
-    let mut keepalive = TcpKeepalive::new();
-    if let Some(idle) = keepalives.idle {
-        keepalive = keepalive.with_time(idle);
+    socket.set_keepalive(true).map_err(failed("SO_KEEPALIVE"))?;
+    let each = [
+        ("TCP_KEEPIDLE", keepalives.idle.map(|idle| TcpKeepalive::new().with_time(idle))),
+        ("TCP_KEEPINTVL", keepalives.interval.map(|interval| TcpKeepalive::new().with_interval(interval))),
+        ("TCP_KEEPCNT", keepalives.count.map(|count| TcpKeepalive::new().with_retries(count))),
+    ];
+    for (option, keepalive) in each {
+        if let Some(keepalive) = keepalive {
+            socket.set_tcp_keepalive(&keepalive).map_err(failed(option))?;
+        }
     }
-    if let Some(interval) = keepalives.interval {
-        keepalive = keepalive.with_interval(interval);
-    }
-    if let Some(count) = keepalives.count {
-        keepalive = keepalive.with_retries(count);
-    }
-    socket.set_tcp_keepalive(&keepalive).map_err(failed("SO_KEEPALIVE"))?;
     socket.set_tcp_user_timeout(config.tcp_user_timeout).map_err(failed("TCP_USER_TIMEOUT"))
 }
 

@@ -9,6 +9,9 @@ pub enum StartupError {
     /// The server refused.
     #[error("{0}")]
     Server(ServerMessage),
+    /// The server refused without a message of the protocol, as it does when the system gives it no process.
+    #[error("{0}")]
+    Words(String),
     /// The server wants a password and none is known.
     #[error("fe_sendauth: no password supplied")]
     PasswordMissing,

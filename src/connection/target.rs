@@ -1,11 +1,12 @@
 //! From a host to the sockets that it stands for: every address of a name (CN-101, CN-104).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::connect_error::AttemptError;
+use super::inet_address::parse_v4;
 use super::place::Place;
 use crate::conninfo::{Endpoint, Host};
 use crate::types::OsError;
@@ -16,6 +17,8 @@ pub(super) enum Target {
         /// The host as the user named it.
         host: String,
         address: SocketAddr,
+        /// Whether the user named an address, as `hostaddr`.
+        is_given: bool,
     },
     Unix(PathBuf),
     /// A name in the abstract namespace, without the `@` that stands for its NUL byte.
@@ -33,7 +36,8 @@ impl Target {
             Endpoint::Name { name, port } => {
                 let found = within(limit, look_up(&name, port)).await;
                 let found = found.map_err(|reason| AttemptError::Resolve { reason, name: name.clone() })?;
-                Ok(found.into_iter().map(|address| Self::Tcp { host: name.clone(), address }).collect())
+                let target = |address| Self::Tcp { host: name.clone(), address, is_given: false };
+                Ok(found.into_iter().map(target).collect())
             }
         }
     }
@@ -41,15 +45,17 @@ impl Target {
     /// Name servers are not asked for an address. One with the name of a network interface behind `%` is for
     /// the resolver to read.
     async fn of_address(text: String, port: u16) -> Result<Vec<Self>, AttemptError> {
-        let address = match text.parse::<IpAddr>() {
-            Ok(ip) => Some(SocketAddr::new(ip, port)),
-            Err(_) if text.contains(':') => {
+        let has_interface = || text.split_once('%').is_some_and(|(ip, _)| ip.parse::<Ipv6Addr>().is_ok());
+        let ip = text.parse::<IpAddr>().ok().or_else(|| parse_v4(&text).map(IpAddr::V4));
+        let address = match ip {
+            Some(ip) => Some(SocketAddr::new(ip, port)),
+            None if has_interface() => {
                 look_up(&text, port).await.ok().and_then(|found| found.first().copied())
             }
-            Err(_) => None,
+            None => None,
         };
         match address {
-            Some(address) => Ok(vec![Self::Tcp { host: text, address }]),
+            Some(address) => Ok(vec![Self::Tcp { host: text, address, is_given: true }]),
             None => Err(AttemptError::Address(text)),
         }
     }
@@ -57,9 +63,9 @@ impl Target {
     /// What messages call it.
     pub(super) fn place(&self) -> Place {
         match self {
-            Self::Tcp { host, address } => {
+            Self::Tcp { host, address, is_given } => {
                 let text = address.ip().to_string();
-                let differs = *host != text;
+                let differs = !is_given && *host != text;
                 Place::Tcp { host: host.clone(), address: differs.then_some(text), port: address.port() }
             }
             Self::Unix(path) => Place::Socket(path.clone()),

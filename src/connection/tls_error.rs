@@ -28,6 +28,9 @@ pub enum TlsError {
     /// The name of the host cannot be sent.
     #[error("could not set SSL Server Name Indication (SNI): {0}")]
     ServerNameIndication(String),
+    /// The library's binding takes only paths that are text.
+    #[error("the path of \"{}\" is not valid UTF-8, which TLS needs", .0.display())]
+    PathNotText(PathBuf),
 
     /// There is no home directory, where the root certificates would be.
     #[error("could not get home directory to locate root certificate file\n{WAYS_OUT}")]

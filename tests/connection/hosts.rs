@@ -24,6 +24,15 @@ fn cn_296_to_300_unreachable_hosts_are_named_like_the_reference_names_them() {
         &format!("host=127.0.0.1 port={port}"),
         &format!("host=localhost port={port}"),
         &format!("hostaddr=127.0.0.1 port={port}"),
+        &format!("hostaddr=127.1 port={port}"),
+        &format!("hostaddr=0x7f000001 port={port}"),
+        &format!("hostaddr=::1%lo port={port}"),
+        &format!("host=127.0.0.1 port={port} keepalives_idle=40000"),
+        &format!("host=127.0.0.1 port={port} keepalives_interval=40000"),
+        &format!("host=127.0.0.1 port={port} keepalives_count=1000"),
+        "hostaddr=a:b",
+        "hostaddr=a%lo",
+        "hostaddr=127.1.1.1.1",
         &format!("host=somewhere hostaddr=127.0.0.1 port={port}"),
         &format!("host=127.0.0.1,{directory} port={port}"),
         &format!("host={directory} port=7"),
@@ -129,6 +138,32 @@ fn cn_118_authentication_is_part_of_the_time_limit() {
         assert!(error.to_string().ends_with(" failed: timeout expired"), "{error}");
         assert!(error.is_retryable());
     }
+}
+
+#[test]
+fn cn_103_and_118_an_abstract_socket_with_a_full_queue_is_not_waited_for() {
+    let name = format!("pgsiphon-full-{}", std::process::id());
+    let address = rustix::net::SocketAddrUnix::new_abstract_name(format!("{name}/.s.PGSQL.5432").as_bytes());
+    let address = address.unwrap();
+    let socket = || {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType};
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+    };
+    let listener = socket();
+    rustix::net::bind(&listener, &address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut queued = Vec::new();
+    loop {
+        let client = socket();
+        match rustix::net::connect(&client, &address) {
+            Ok(()) => queued.push(client),
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let error = refused_like_the_reference(&format!("host=@{name} user=u"));
+    assert!(error.to_string().contains("Resource temporarily unavailable"), "{error}");
 }
 
 #[test]

@@ -114,6 +114,26 @@ fn cn_143_gssapi_encryption_satisfies_sslmode_require() {
     }
 }
 
+/// On purpose we do not do what libpq does (CW-02): a server that turns TLS down leaves only plain text.
+#[test]
+fn cn_163_a_password_that_was_refused_over_gssapi_is_not_sent_without_it() {
+    let realm = Realm::start();
+    let cluster = kerberized(&realm, 18).hba(&rule("host", "postgres", "password")).start();
+    let personality = Personality::named("pg_basebackup");
+    let credentials = realm.add_user("postgres");
+    for mode in ["disable", "allow", "prefer"] {
+        let settings = format!("sslmode={mode} password=wrong");
+        let trial =
+            Trial { cluster: &cluster, user: "postgres", credentials: &credentials, settings: &settings };
+        let refusals = |program: &Program| {
+            let said = trial.made_by(program);
+            said.matches("password authentication failed").count()
+        };
+        assert_eq!(refusals(&Program::ours(&personality)), 1, "{mode}");
+        assert_eq!(refusals(&Program::real(18)), 2, "{mode}");
+    }
+}
+
 #[test]
 fn cn_253_credentials_are_delegated_where_that_is_asked_for() {
     let realm = Realm::start();

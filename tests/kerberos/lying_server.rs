@@ -100,6 +100,25 @@ const CLOSED: &str = "server closed the connection unexpectedly\n\
 const INVALID: &str = "Invalid token was supplied: Success";
 
 #[test]
+fn cn_145_direct_tls_has_a_connection_of_its_own() {
+    const HANDSHAKE: u8 = 22;
+    let (_realm, credentials) = realm_with_user();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let (mut asked, _) = listener.accept().unwrap();
+        assert_eq!(read(&mut asked, 8), GSSENC_REQUEST);
+        asked.write_all(b"N").unwrap();
+        let (mut direct, _) = listener.accept().unwrap();
+        assert_eq!(read(&mut direct, 1), [HANDSHAKE]);
+        direct.shutdown(Shutdown::Write).unwrap();
+        let _ = direct.read_to_end(&mut Vec::new());
+    });
+    let text = Liar { port, thread }.deceives(&credentials, "sslmode=require sslnegotiation=direct");
+    assert_eq!(text, "SSL error: unexpected eof while reading");
+}
+
+#[test]
 fn cn_204_what_comes_instead_of_a_token() {
     let (_realm, credentials) = realm_with_user();
     let initiate = format!("could not initiate GSSAPI security context: {INVALID}");

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::super::tls_error::TlsError;
 use super::der::{Reader, tag};
 use super::failure::reason;
-use super::home_file;
+use super::{home_file, library_path};
 use crate::conninfo::{Config, SslCertMode};
 use crate::types::{OsError, Password};
 
@@ -35,7 +35,7 @@ const MARKS_OF_ENCRYPTION: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----
 pub(super) fn configure(context: &mut SslContextBuilder, config: &Config) -> Result<(), TlsError> {
     let Some(certificate) = certificate_file(config)? else { return Ok(()) };
     context
-        .set_certificate_chain_file(&certificate)
+        .set_certificate_chain_file(library_path(&certificate)?)
         .map_err(|errors| TlsError::Certificate { file: certificate, reason: reason(&errors) })?;
     let key = config.ssl_key.clone().or_else(|| home_file(config, "postgresql.key"));
     if let Some(file) = &key {
@@ -123,8 +123,8 @@ fn decode_key(content: &[u8], passphrase: Option<&[u8]>) -> Result<PKey<Private>
         Some(passphrase) if is_encrypted_der(content) => {
             return PKey::private_key_from_pkcs8_passphrase(content, passphrase);
         }
-        Some(passphrase) => PKey::private_key_from_pem_passphrase(content, passphrase),
-        None => PKey::private_key_from_pem(content),
+        // Without any passphrase the library would ask on the terminal for one.
+        passphrase => PKey::private_key_from_pem_passphrase(content, passphrase.unwrap_or_default()),
     };
     from_pem.or_else(|errors| PKey::private_key_from_der(content).map_err(|_| errors))
 }

@@ -23,6 +23,9 @@ pub(super) fn client(config: &Config, host: &Host, notices: &NoticeHandler) -> R
     }
     let mut ssl = Ssl::new(&context.build()).map_err(|errors| setup(&errors))?;
     if let Some(name) = name_to_indicate(config, host) {
+        if name.contains('\0') {
+            return Err(TlsError::ServerNameIndication("the name contains a NUL byte".to_owned()));
+        }
         ssl.set_hostname(name).map_err(|errors| TlsError::ServerNameIndication(reason(&errors)))?;
     }
     Ok(ssl)

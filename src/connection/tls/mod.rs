@@ -21,7 +21,7 @@ mod tests;
 mod trust;
 
 use std::future::poll_fn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use openssl::ssl::SslRef;
 use tokio::net::TcpStream;
@@ -96,6 +96,12 @@ fn check_server(
         certificate_requested: client_certificate != ClientCertificate::NotRequested,
         certificate_sent: client_certificate == ClientCertificate::Sent,
     })
+}
+
+/// A path as it is, if the library's binding takes it: it panics at any other.
+fn library_path(path: &Path) -> Result<&Path, TlsError> {
+    let is_taken = path.to_str().is_some_and(|text| !text.contains('\0'));
+    if is_taken { Ok(path) } else { Err(TlsError::PathNotText(path.to_owned())) }
 }
 
 /// The default place of a file.

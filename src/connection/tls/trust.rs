@@ -7,7 +7,7 @@ use openssl::x509::verify::X509VerifyFlags;
 
 use super::super::tls_error::TlsError;
 use super::failure::reason;
-use super::home_file;
+use super::{home_file, library_path};
 use crate::conninfo::{Config, SslMode, SslRootCert};
 
 /// Loads the roots, and has the server's certificates checked against them if there are any: the mode
@@ -19,9 +19,9 @@ pub(super) fn configure(context: &mut SslContextBuilder, config: &Config) -> Res
         }
         Roots::File(file) => {
             context
-                .load_verify_locations(Some(&file), None)
+                .load_verify_locations(Some(library_path(&file)?), None)
                 .map_err(|errors| TlsError::RootCertificate { file, reason: reason(&errors) })?;
-            check_revocation(context, config);
+            check_revocation(context, config)?;
         }
         Roots::Missing(_) if config.ssl_mode < SslMode::VerifyCa => {
             context.set_verify(SslVerifyMode::NONE);
@@ -55,24 +55,32 @@ fn root_file(config: &Config) -> Roots {
 
 /// Certificates of the whole chain are looked up in the lists, once there are any. What cannot be loaded is
 /// left out without a word, as libpq does (CN-177).
-fn check_revocation(context: &mut SslContextBuilder, config: &Config) {
+fn check_revocation(context: &mut SslContextBuilder, config: &Config) -> Result<(), TlsError> {
     let mut file = config.ssl_crl.clone();
     let directory = config.ssl_crl_dir.as_deref();
     if file.is_none() && directory.is_none() {
         file = home_file(config, "root.crl");
     }
     let flags = X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
-    let loaded = load_revocation_lists(context, file.as_deref(), directory)
+    let loaded = load_revocation_lists(context, file.as_deref(), directory)?
         && context.cert_store_mut().set_flags(flags).is_ok();
     if !loaded && (config.ssl_crl.is_some() || config.ssl_crl_dir.is_some()) {
         tracing::warn!(?file, ?directory, "certificate revocation list not loaded");
     }
+    Ok(())
 }
 
 fn load_revocation_lists(
     context: &mut SslContextBuilder,
     file: Option<&Path>,
     directory: Option<&Path>,
-) -> bool {
-    (file.is_some() || directory.is_some()) && context.load_verify_locations(file, directory).is_ok()
+) -> Result<bool, TlsError> {
+    let directory = directory.map(library_path).transpose()?;
+    let file = match file.map(library_path).transpose() {
+        // What cannot be asked for is left out only where there is nothing.
+        Err(_) if file.is_some_and(|file| !file.exists()) => return Ok(false),
+        file => file?,
+    };
+    let is_wanted = file.is_some() || directory.is_some();
+    Ok(is_wanted && context.load_verify_locations(file, directory).is_ok())
 }

@@ -26,6 +26,19 @@ fn asking(identity: &Identity, authority: &Identity) -> SslContextBuilder {
 }
 
 #[test]
+fn cn_179_nobody_is_asked_for_a_passphrase_however_the_key_is_marked() {
+    let files = Files::new();
+    let key = PKey::ec_gen("prime256v1").unwrap();
+    let certificate = files.certificates("client.crt", &[&self_signed(&Template::default(), key.clone())]);
+    let encrypted = key.ec_key().unwrap().private_key_to_pem_passphrase(Cipher::aes_128_cbc(), b"x").unwrap();
+    let unusual = String::from_utf8(encrypted).unwrap().replace("Proc-Type: 4,", "Proc-Type:\t4, ");
+    let file = files.write("client.key", unusual);
+    let text = refusal(&with_certificate(&certificate, &file, ""));
+    assert!(text.starts_with("could not load private key file"), "{text}");
+    assert_eq!(refusal(&with_certificate(&certificate, &file, "sslpassword=x")), "ok");
+}
+
+#[test]
 fn cn_178_to_180_formats_of_keys() {
     let files = Files::new();
     let aes = Cipher::aes_256_cbc();

@@ -1,11 +1,15 @@
 //! Whom the client trusts.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 
 use super::authority::{Files, Template, ec_key, root, self_signed};
 use super::*;
+use crate::conninfo::SslRootCert;
 
 const UNTRUSTED: &str = "SSL error: certificate verify failed";
 
@@ -68,6 +72,46 @@ async fn cn_169_the_default_place_of_roots() {
     assert_eq!(result(context(&server, &[]), &config).await, UNTRUSTED);
     files.certificates(".postgresql/root.crt", &[&other, &authority]);
     assert_eq!(result(context(&server, &[]), &config).await, "ok");
+}
+
+#[test]
+fn paths_that_are_no_text_are_refused() {
+    let files = Files::new();
+    let authority = root("authority");
+    files.certificates("root.crt", &[&authority]);
+    let home = files.path().join(OsStr::from_bytes(b"\xff"));
+    let directory = home.join(".postgresql");
+    std::fs::create_dir_all(&directory).unwrap();
+    let check = |config: &Config, name: &str| {
+        let path = directory.join(name);
+        let text = format!("the path of \"{}\" is not valid UTF-8, which TLS needs", path.display());
+        assert_eq!(refusal(config), text);
+        std::fs::remove_file(path).unwrap();
+    };
+    let mut config = config("sslmode=require");
+    config.home = Some(home.clone());
+    assert_eq!(refusal(&config), "ok");
+    std::fs::copy(files.path().join("root.crt"), directory.join("root.crt")).unwrap();
+    check(&config, "root.crt");
+    std::fs::write(directory.join("postgresql.crt"), "").unwrap();
+    check(&config, "postgresql.crt");
+    config.ssl_root_cert = Some(SslRootCert::File(files.path().join("root.crt")));
+    assert_eq!(refusal(&config), "ok");
+    std::fs::write(directory.join("root.crl"), "").unwrap();
+    check(&config, "root.crl");
+    config.ssl_crl_dir = Some(directory.join("crl"));
+    assert!(refusal(&config).ends_with("is not valid UTF-8, which TLS needs"));
+    config.ssl_crl_dir = None;
+    config.ssl_crl = Some("a\0b".into());
+    assert_eq!(refusal(&config), "ok");
+}
+
+#[test]
+fn a_name_with_a_nul_byte_is_not_indicated() {
+    let mut config = config("");
+    config.hosts[0].name = Some("a\0b".to_owned());
+    let text = "could not set SSL Server Name Indication (SNI): the name contains a NUL byte";
+    assert_eq!(refusal(&config), text);
 }
 
 #[test]
