@@ -26,6 +26,8 @@ pub(super) struct Attempt<'a> {
     pub(super) config: &'a Config,
     pub(super) host: &'a Host,
     pub(super) target: &'a Target,
+    /// The password for the host.
+    pub(super) password: &'a PasswordLookup,
     /// The kind of server that will do.
     pub(super) wanted: TargetSessionAttrs,
     pub(super) notices: &'a NoticeHandler,
@@ -180,10 +182,7 @@ impl Attempt<'_> {
         channel: Channel,
         methods: &mut Methods,
     ) -> Result<Session, Failure> {
-        let PasswordLookup { password, file, warning } = self.config.password_for(self.host);
-        if let Some(warning) = warning {
-            (self.notices)(&Notice::PasswordFile(warning));
-        }
+        let PasswordLookup { password, file, .. } = self.password.clone();
         let is_encrypted = channel != Channel::Plain;
         let mut deframer = Deframer::new();
         let startup = Startup::new(self.config, password, channel);

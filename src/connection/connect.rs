@@ -2,14 +2,15 @@
 
 use super::attempt::Attempt;
 use super::connect_error::{AttemptError, ConnectError, FailedAttempt};
-use super::notice::NoticeHandler;
+use super::notice::{Notice, NoticeHandler};
 use super::server_message::sqlstate;
 use super::session::Session;
 use super::shuffle::shuffle;
 use super::target::Target;
 use super::{gss, tls};
 use crate::conninfo::{
-    Config, GssEncMode, Host, LoadBalanceHosts, SslCertMode, SslMode, SslNegotiation, TargetSessionAttrs,
+    Config, GssEncMode, Host, LoadBalanceHosts, PasswordLookup, SslCertMode, SslMode, SslNegotiation,
+    TargetSessionAttrs,
 };
 
 /// Connects to the first host that will do.
@@ -23,10 +24,12 @@ pub(crate) async fn connect(config: &Config, notices: NoticeHandler) -> Result<S
         attempts.push(FailedAttempt { place: None, is_encrypted: false, cause });
         return Err(ConnectError::new(attempts));
     }
+    let passwords: Vec<_> =
+        config.hosts.iter().map(|host| look_up_password(config, host, &notices)).collect();
     let wanted = config.target_session_attrs;
     let second = (wanted == TargetSessionAttrs::PreferStandby).then_some(TargetSessionAttrs::Any);
     for wanted in [wanted].into_iter().chain(second) {
-        let hosts = Hosts { config, wanted, notices: &notices };
+        let hosts = Hosts { config, passwords: &passwords, wanted, notices: &notices };
         match hosts.try_all(&mut attempts).await {
             Outcome::Connected(session) => return Ok(*session),
             Outcome::Exhausted => {}
@@ -36,8 +39,19 @@ pub(crate) async fn connect(config: &Config, notices: NoticeHandler) -> Result<S
     Err(ConnectError::new(attempts))
 }
 
+/// Once for each host, however often it is tried, so that a warning comes once, too.
+fn look_up_password(config: &Config, host: &Host, notices: &NoticeHandler) -> PasswordLookup {
+    let lookup = config.password_for(host);
+    if let Some(warning) = &lookup.warning {
+        notices(&Notice::PasswordFile(warning.clone()));
+    }
+    lookup
+}
+
 struct Hosts<'a> {
     config: &'a Config,
+    /// The password for each host.
+    passwords: &'a [PasswordLookup],
     wanted: TargetSessionAttrs,
     notices: &'a NoticeHandler,
 }
@@ -58,8 +72,8 @@ enum Verdict {
 
 impl Hosts<'_> {
     async fn try_all(&self, attempts: &mut Vec<FailedAttempt>) -> Outcome {
-        for host in self.in_turn(self.config.hosts.iter().collect()) {
-            match self.try_host(host, attempts).await {
+        for (host, password) in self.in_turn(self.config.hosts.iter().zip(self.passwords).collect()) {
+            match self.try_host(host, password, attempts).await {
                 Outcome::Exhausted => {}
                 outcome => return outcome,
             }
@@ -67,7 +81,12 @@ impl Hosts<'_> {
         Outcome::Exhausted
     }
 
-    async fn try_host(&self, host: &Host, attempts: &mut Vec<FailedAttempt>) -> Outcome {
+    async fn try_host(
+        &self,
+        host: &Host,
+        password: &PasswordLookup,
+        attempts: &mut Vec<FailedAttempt>,
+    ) -> Outcome {
         let targets = match Target::of_host(host, self.config.connect_timeout).await {
             Ok(targets) => self.in_turn(targets),
             Err(cause) => {
@@ -77,8 +96,9 @@ impl Hosts<'_> {
             }
         };
         for target in &targets {
-            let Self { config, wanted, notices } = *self;
-            let failures = match (Attempt { config, host, target, wanted, notices }).run().await {
+            let Self { config, wanted, notices, .. } = *self;
+            let attempt = Attempt { config, host, target, password, wanted, notices };
+            let failures = match attempt.run().await {
                 Ok(session) => return Outcome::Connected(Box::new(session)),
                 Err(failures) => failures,
             };

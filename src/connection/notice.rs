@@ -21,6 +21,8 @@ pub enum Notice {
         /// Why TLS failed.
         reason: String,
     },
+    /// The list of revoked certificates that the settings name cannot be loaded, and is not used (CN-177).
+    RevocationListIgnored(PathBuf),
     /// The keys of TLS are not logged (CN-188).
     KeyLogFile {
         /// What could not be done: `open` or `write to`.
@@ -43,6 +45,13 @@ impl fmt::Display for Notice {
             Self::PasswordFile(warning) => write!(f, "WARNING: {warning}"),
             Self::NotEncrypted { place, reason } => {
                 write!(f, "WARNING: {place} is not encrypted: {reason}")
+            }
+            Self::RevocationListIgnored(file) => {
+                let file = file.display();
+                write!(
+                    f,
+                    "WARNING: certificate revocation list \"{file}\" could not be loaded and is not used"
+                )
             }
             Self::KeyLogFile { action, file, reason } => {
                 let file = file.display();

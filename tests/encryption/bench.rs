@@ -114,6 +114,15 @@ impl Bench {
         self.expect_with(conninfo, &[], summary);
     }
 
+    /// The same where we alone give this notice.
+    #[track_caller]
+    pub(crate) fn expect_notice(&self, conninfo: &str, variables: &[Variable], summary: &str, notice: &str) {
+        assert_eq!(self.libpq(conninfo, variables).to_string(), summary, "libpq with {conninfo}");
+        let (ours, notices) = self.ours(conninfo, variables);
+        assert_eq!(ours.to_string(), summary, "{conninfo}");
+        assert_eq!(notices, [notice], "{conninfo}");
+    }
+
     #[track_caller]
     pub(crate) fn expect_with(&self, conninfo: &str, variables: &[Variable], summary: &str) {
         let libpq = self.libpq(conninfo, variables);

@@ -218,9 +218,6 @@ fn cn_174_to_177_certificates_that_were_taken_back() {
         ("sslcrl=DIR/revoked.crl", UNVERIFIED),
         // There must be a list for each authority of the chain.
         ("sslcrl=DIR/foreign.crl", UNVERIFIED),
-        // A file that is missing or no list is ignored.
-        ("sslcrl=DIR/missing.crl", TLS),
-        ("sslcrl=DIR/garbage.crl", TLS),
         ("sslcrldir=DIR/good", TLS),
         ("sslcrldir=DIR/revoked", UNVERIFIED),
         ("sslcrldir=DIR/foreign", UNVERIFIED),
@@ -234,6 +231,17 @@ fn cn_174_to_177_certificates_that_were_taken_back() {
         // Without roots nothing is verified, and no list is read.
         bench.expect(&format!("sslmode=require {setting}"), TLS);
     }
+    // A file that is missing or no list is ignored, of which libpq says nothing.
+    for file in ["DIR/missing.crl", "DIR/garbage.crl"] {
+        for mode in ["prefer", "require", "verify-ca", "verify-full"] {
+            let conninfo = format!("sslmode={mode} sslrootcert=DIR/root.crt sslcrl={file}");
+            bench.expect_notice(&conninfo, &[], TLS, &unused_list(file));
+        }
+    }
+}
+
+fn unused_list(file: &str) -> String {
+    format!("WARNING: certificate revocation list \"{file}\" could not be loaded and is not used")
 }
 
 #[test]
@@ -248,7 +256,8 @@ fn cn_174_to_177_the_list_in_the_home_directory() {
     bench.expect_with("sslmode=verify-full", &home, UNVERIFIED);
     // It is not looked at where another is named.
     bench.expect_with("sslmode=verify-full sslcrl=DIR/good.crl", &home, TLS);
-    bench.expect_with("sslmode=verify-full sslcrl=DIR/missing.crl", &home, TLS);
+    let missing = "sslmode=verify-full sslcrl=DIR/missing.crl";
+    bench.expect_notice(missing, &home, TLS, &unused_list("DIR/missing.crl"));
     bench.expect_with("sslmode=verify-full sslcrldir=DIR/good", &home, TLS);
 }
 

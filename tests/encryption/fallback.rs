@@ -56,6 +56,14 @@ fn cn_163_a_password_that_was_refused_over_tls_is_not_sent_without_it() {
 }
 
 #[test]
+fn cn_077_a_password_file_is_warned_of_once_however_often_a_host_is_tried() {
+    let bench = bench(18);
+    let (ours, notices) = bench.ours("user=over_plain passfile=DIR sslmode=prefer", &[]);
+    assert!(ours.to_string().contains("no password supplied"), "{ours}");
+    assert_eq!(notices.len(), 1, "{notices:?}");
+}
+
+#[test]
 fn cn_150_where_nothing_secret_was_said_there_is_another_try() {
     for major in VERSIONS {
         let bench = bench(major);

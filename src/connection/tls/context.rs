@@ -16,7 +16,7 @@ pub(super) fn client(config: &Config, host: &Host, notices: &NoticeHandler) -> R
     let mut context = SslContext::builder(SslMethod::tls_client()).map_err(|errors| setup(&errors))?;
     set_versions(&mut context, config)?;
     set_options(&mut context).map_err(|errors| setup(&errors))?;
-    trust::configure(&mut context, config)?;
+    trust::configure(&mut context, config, notices)?;
     client_certificate::configure(&mut context, config)?;
     if let Some(file) = &config.ssl_key_log_file {
         key_log::configure(&mut context, file, notices);

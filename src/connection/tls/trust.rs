@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use openssl::ssl::{SslContextBuilder, SslVerifyMode};
 use openssl::x509::verify::X509VerifyFlags;
 
+use super::super::notice::{Notice, NoticeHandler};
 use super::super::tls_error::TlsError;
 use super::failure::reason;
 use super::{home_file, library_path};
@@ -12,7 +13,11 @@ use crate::conninfo::{Config, SslMode, SslRootCert};
 
 /// Loads the roots, and has the server's certificates checked against them if there are any: the mode
 /// decides only whether they may be missing.
-pub(super) fn configure(context: &mut SslContextBuilder, config: &Config) -> Result<(), TlsError> {
+pub(super) fn configure(
+    context: &mut SslContextBuilder,
+    config: &Config,
+    notices: &NoticeHandler,
+) -> Result<(), TlsError> {
     match root_file(config) {
         Roots::System => {
             context.set_default_verify_paths().map_err(|errors| TlsError::SystemRoots(reason(&errors)))?;
@@ -21,7 +26,7 @@ pub(super) fn configure(context: &mut SslContextBuilder, config: &Config) -> Res
             context
                 .load_verify_locations(Some(library_path(&file)?), None)
                 .map_err(|errors| TlsError::RootCertificate { file, reason: reason(&errors) })?;
-            check_revocation(context, config)?;
+            check_revocation(context, config, notices)?;
         }
         Roots::Missing(_) if config.ssl_mode < SslMode::VerifyCa => {
             context.set_verify(SslVerifyMode::NONE);
@@ -54,8 +59,12 @@ fn root_file(config: &Config) -> Roots {
 }
 
 /// Certificates of the whole chain are looked up in the lists, once there are any. What cannot be loaded is
-/// left out without a word, as libpq does (CN-177).
-fn check_revocation(context: &mut SslContextBuilder, config: &Config) -> Result<(), TlsError> {
+/// left out, as libpq does; but a file that the user named is not left out without a word (CN-177).
+fn check_revocation(
+    context: &mut SslContextBuilder,
+    config: &Config,
+    notices: &NoticeHandler,
+) -> Result<(), TlsError> {
     let mut file = config.ssl_crl.clone();
     let directory = config.ssl_crl_dir.as_deref();
     if file.is_none() && directory.is_none() {
@@ -64,8 +73,8 @@ fn check_revocation(context: &mut SslContextBuilder, config: &Config) -> Result<
     let flags = X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL;
     let loaded = load_revocation_lists(context, file.as_deref(), directory)?
         && context.cert_store_mut().set_flags(flags).is_ok();
-    if !loaded && (config.ssl_crl.is_some() || config.ssl_crl_dir.is_some()) {
-        tracing::warn!(?file, ?directory, "certificate revocation list not loaded");
+    if let (false, Some(file)) = (loaded, &config.ssl_crl) {
+        notices(&Notice::RevocationListIgnored(file.clone()));
     }
     Ok(())
 }
