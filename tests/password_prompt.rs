@@ -80,7 +80,26 @@ fn bb_249_a_prompt_can_be_interrupted() {
         terminal.type_keys("\x03");
         let (code, screen) = terminal.finish();
         assert_eq!(code, 128 + 2, "{more:?}: {screen}");
+        assert_eq!(screen.matches("Password").count(), 1, "{screen}");
         assert!(!out.exists());
+    }
+}
+
+/// Nobody is asked again where what is typed can be seen.
+#[test]
+fn cn_282_the_end_of_the_input_at_a_terminal() {
+    let cluster = cluster();
+    let program = Personality::named("pg_basebackup");
+    for more in [&[][..], &["-W"]] {
+        let directory = scratch_directory();
+        let out = directory.path().join("out");
+        let mut terminal = Terminal::start(program.path(), &arguments(&cluster, &out, more));
+        terminal.wait_for("Password: ");
+        terminal.type_keys("\x04");
+        let (code, screen) = terminal.finish();
+        let expected = "Password: \r\npg_basebackup: error: ";
+        assert!(code == 1 && screen.starts_with(expected), "{more:?}: {code} {screen}");
+        assert!(screen.contains("fe_sendauth: no password supplied"), "{screen}");
     }
 }
 

@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct EndingSignal(i32);
 
 impl EndingSignal {
-    const ALL: [Self; 3] = [Self(SIGINT), Self(SIGTERM), Self(SIGHUP)];
+    /// What the key that interrupts sends.
+    pub(super) const INTERRUPT: Self = Self(SIGINT);
+
+    const ALL: [Self; 3] = [Self::INTERRUPT, Self(SIGTERM), Self(SIGHUP)];
 
     /// The signal's bit in the masks of the kernel.
     fn mask(self) -> u64 {
