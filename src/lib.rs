@@ -51,6 +51,7 @@ pub mod backup;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
+pub mod compress;
 pub mod connection;
 pub mod conninfo;
 pub mod manifest;

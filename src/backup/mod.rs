@@ -23,13 +23,18 @@ mod options;
 mod outlet;
 mod recovery_conf;
 pub mod recovery_injection;
+mod recovery_options;
 mod run;
 pub mod verify_in_flight;
 
 pub use cleanup::CleanUpPolicy;
-pub use destination::{Destination, DirectoryDestination, Form, Preparation, TarFilesDestination, Traces};
+pub use destination::{
+    Destination, DirectoryDestination, Form, NoDestination, Preparation, TarFilesDestination,
+    TarStreamDestination, Traces,
+};
 pub use error::BackupError;
 pub use location::{ArchiveLocation, InvalidLocation};
 pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
-pub use options::{BackupOptions, ReceiveSlot, TablespaceMapping, WalMethod};
+pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, WalMethod};
+pub use recovery_options::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};

@@ -1,8 +1,9 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use crate::conninfo::Settings;
-use crate::protocol::{BaseBackup, Checkpoint, ManifestRequest};
+use super::recovery_options::RecoveryOptions;
+use crate::compress::CompressionSpec;
+use crate::protocol::{BaseBackup, Checkpoint, CompressionRequest, ManifestRequest, ServerTarget};
 
 /// What a base backup shall be.
 #[derive(Clone, Debug)]
@@ -23,9 +24,14 @@ pub struct BackupOptions {
     pub manifest: ManifestRequest,
     /// The checksum algorithm of the manifest; none leaves the server's default, CRC32C.
     pub manifest_checksums: Option<String>,
-    /// Makes the backup a standby of the server it is taken from: `standby.signal` is written, and
-    /// `primary_conninfo` with these settings.
-    pub write_recovery_conf: Option<Settings>,
+    /// Who compresses the archives, and how.
+    pub compression: Compression,
+    /// Where the server puts the backup, if not here (servers from 15 on). Nothing comes here then.
+    pub target: Option<ServerTarget>,
+    /// The manifest of the backup that this one is an increment to (servers from 17 on).
+    pub incremental: Option<PathBuf>,
+    /// What a server of the backup shall recover, and from where; the settings for that are put into it.
+    pub recovery: Option<RecoveryOptions>,
 }
 
 impl Default for BackupOptions {
@@ -40,9 +46,24 @@ impl Default for BackupOptions {
             verify_page_checksums: true,
             manifest: ManifestRequest::Yes,
             manifest_checksums: None,
-            write_recovery_conf: None,
+            compression: Compression::None,
+            target: None,
+            incremental: None,
+            recovery: None,
         }
     }
+}
+
+/// Who compresses the archives of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Nobody.
+    #[default]
+    None,
+    /// This client, for destinations that take archives.
+    Client(CompressionSpec),
+    /// The server (from 15 on). Destinations that take members get them decompressed.
+    Server(CompressionRequest),
 }
 
 /// How the WAL that a backup needs gets into it.
@@ -95,6 +116,7 @@ impl BackupOptions {
     /// The command for a destination of that kind.
     pub(super) fn command(&self, tablespace_map: bool) -> BaseBackup {
         BaseBackup {
+            incremental: self.incremental.is_some(),
             label: self.label.clone(),
             progress: self.estimate_size,
             checkpoint: self.checkpoint,
@@ -105,6 +127,11 @@ impl BackupOptions {
             verify_checksums: self.verify_page_checksums,
             manifest: self.manifest,
             manifest_checksums: self.manifest_checksums.clone(),
+            target: self.target.clone(),
+            compression: match &self.compression {
+                Compression::Server(request) => Some(request.clone()),
+                Compression::None | Compression::Client(_) => None,
+            },
         }
     }
 }

@@ -296,7 +296,7 @@ impl Backup {
 
     /// What `-R` puts into the main archive; the name of a temporary slot is never part of it.
     fn injection(&self, client: &ReplicationClient, access: Access) -> Option<MemberInjection> {
-        let settings = self.options.write_recovery_conf.as_ref()?;
+        let settings = self.options.recovery.as_ref()?.primary.as_ref()?;
         let version = client.server_version();
         let conninfo = PrimaryConninfo::new(settings, self.config.password.as_ref(), version.major());
         let slot = match &self.options.wal {

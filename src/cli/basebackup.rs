@@ -17,7 +17,8 @@ use super::signals::{EndingSignal, report_file_size_limit, run_until_signal};
 use super::values::{Format, WalMethod};
 use super::{help, password_prompt};
 use crate::backup::{
-    self, BackupError, BackupOptions, CleanUpPolicy, DirectoryDestination, TarFilesDestination,
+    self, BackupError, BackupOptions, CleanUpPolicy, DirectoryDestination, RecoveryOptions,
+    TarFilesDestination,
 };
 use crate::conninfo::{Config, ConninfoError, Environment, Keyword, Settings};
 use crate::storage::SyncPolicy;
@@ -128,7 +129,10 @@ fn options(plan: &Plan, settings: Settings) -> BackupOptions {
         verify_page_checksums: plan.verify_page_checksums,
         manifest: plan.manifest,
         manifest_checksums: plan.manifest_checksums.clone(),
-        write_recovery_conf: plan.write_recovery_conf.then_some(settings),
+        recovery: plan
+            .write_recovery_conf
+            .then(|| RecoveryOptions { primary: Some(settings), ..RecoveryOptions::default() }),
+        ..BackupOptions::default()
     }
 }
 

@@ -45,10 +45,30 @@ pub enum ManifestRequest {
     ForceEncode,
 }
 
+/// Where the server puts a backup that does not go to the client (BB-088).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTarget {
+    /// `TARGET`: `server`, `blackhole`, or what an extension of the server defines.
+    pub name: String,
+    /// `TARGET_DETAIL`.
+    pub detail: Option<String>,
+}
+
+/// How the server compresses the archives, in its own words (BB-089).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompressionRequest {
+    /// `COMPRESSION`.
+    pub method: String,
+    /// `COMPRESSION_DETAIL`.
+    pub detail: Option<String>,
+}
+
 /// What `BASE_BACKUP` is asked for; the names are those of the command's options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command that is on or off")]
 pub struct BaseBackup {
+    /// `INCREMENTAL`: send only what changed since the backup whose manifest was uploaded.
+    pub incremental: bool,
     /// `LABEL`.
     pub label: String,
     /// `PROGRESS`: let the server estimate the sizes of the tablespaces first.
@@ -69,38 +89,95 @@ pub struct BaseBackup {
     pub manifest: ManifestRequest,
     /// `MANIFEST_CHECKSUMS`, passed on as typed; the server's default is CRC32C.
     pub manifest_checksums: Option<String>,
+    /// `TARGET`; none is the client.
+    pub target: Option<ServerTarget>,
+    /// `COMPRESSION`; with a target, none is said to the server too.
+    pub compression: Option<CompressionRequest>,
 }
 
 impl BaseBackup {
-    /// The command for servers with option lists, its options in the order of the manual (BB-077 ff.).
-    pub fn command(&self) -> String {
-        let mut options = vec![format!("LABEL {}", quote_literal(&self.label))];
-        let mut option = |wanted: bool, text: &str| {
-            if wanted {
-                options.push(text.to_owned());
-            }
-        };
-        option(self.progress, "PROGRESS");
-        option(self.wal, "WAL");
-        option(self.checkpoint == Checkpoint::Fast, "CHECKPOINT 'fast'");
-        option(!self.wait, "WAIT 0");
+    /// The command in the syntax of the server, its options in the order of the manual (BB-077 … BB-090). What the
+    /// server's version does not know at all is left out.
+    pub fn command(&self, features: ServerFeatures) -> String {
+        let mut options = Options { lists: features.option_lists, text: Vec::new() };
+        options.switch(self.incremental, "INCREMENTAL", "INCREMENTAL");
+        options.string("LABEL", &self.label);
+        options.switch(self.progress, "PROGRESS", "PROGRESS");
+        options.switch(self.wal, "WAL", "WAL");
+        options.switch(self.checkpoint == Checkpoint::Fast, "CHECKPOINT 'fast'", "FAST");
+        options.switch(!self.wait, "WAIT 0", "NOWAIT");
         if let Some(rate) = self.max_rate {
-            option(true, &format!("MAX_RATE {rate}"));
+            options.text.push(format!("MAX_RATE {rate}"));
         }
-        option(self.tablespace_map, "TABLESPACE_MAP");
-        option(!self.verify_checksums, "VERIFY_CHECKSUMS 0");
+        options.switch(self.tablespace_map, "TABLESPACE_MAP", "TABLESPACE_MAP");
+        options.switch(!self.verify_checksums, "VERIFY_CHECKSUMS 0", "NOVERIFY_CHECKSUMS");
+        if features.manifest {
+            self.manifest_options(&mut options);
+        }
+        if features.option_lists {
+            self.target_options(&mut options);
+        }
+        options.command("BASE_BACKUP")
+    }
+
+    fn manifest_options(&self, options: &mut Options) {
         match self.manifest {
-            ManifestRequest::No => {}
-            ManifestRequest::Yes => option(true, "MANIFEST 'yes'"),
-            ManifestRequest::ForceEncode => option(true, "MANIFEST 'force-encode'"),
+            ManifestRequest::No => return,
+            ManifestRequest::Yes => options.string("MANIFEST", "yes"),
+            ManifestRequest::ForceEncode => options.string("MANIFEST", "force-encode"),
         }
-        if let Some(algorithm) =
-            self.manifest_checksums.as_ref().filter(|_| self.manifest != ManifestRequest::No)
-        {
-            option(true, &format!("MANIFEST_CHECKSUMS {}", quote_literal(algorithm)));
+        if let Some(algorithm) = &self.manifest_checksums {
+            options.string("MANIFEST_CHECKSUMS", algorithm);
         }
-        option(true, "TARGET 'client'");
-        format!("BASE_BACKUP ({})", options.join(", "))
+    }
+
+    fn target_options(&self, options: &mut Options) {
+        match &self.target {
+            None => options.string("TARGET", "client"),
+            Some(target) => {
+                options.string("TARGET", &target.name);
+                if let Some(detail) = &target.detail {
+                    options.string("TARGET_DETAIL", detail);
+                }
+            }
+        }
+        match &self.compression {
+            None if self.target.is_none() => {}
+            None => options.string("COMPRESSION", "none"),
+            Some(compression) => {
+                options.string("COMPRESSION", &compression.method);
+                if let Some(detail) = &compression.detail {
+                    options.string("COMPRESSION_DETAIL", detail);
+                }
+            }
+        }
+    }
+}
+
+/// The options of a command that is being written.
+struct Options {
+    /// Whether they form a list in parentheses, and not a row of words.
+    lists: bool,
+    text: Vec<String>,
+}
+
+impl Options {
+    fn switch(&mut self, wanted: bool, in_list: &str, word: &str) {
+        if wanted {
+            self.text.push(if self.lists { in_list } else { word }.to_owned());
+        }
+    }
+
+    fn string(&mut self, name: &str, value: &str) {
+        self.text.push(format!("{name} {}", quote_literal(value)));
+    }
+
+    fn command(self, name: &str) -> String {
+        if self.lists {
+            format!("{name} ({})", self.text.join(", "))
+        } else {
+            format!("{name} {}", self.text.join(" "))
+        }
     }
 }
 
@@ -165,18 +242,24 @@ mod tests {
     use super::*;
     use crate::types::ServerVersion;
 
-    #[test]
-    fn bb_077_base_backup_with_nothing_and_with_everything() {
-        let least = BaseBackup {
+    fn features(version: &str) -> ServerFeatures {
+        ServerFeatures::of(&ServerVersion::parse(version))
+    }
+
+    fn least() -> BaseBackup {
+        BaseBackup {
             label: "x".into(),
             wait: true,
             verify_checksums: true,
             manifest: ManifestRequest::No,
             manifest_checksums: Some("sha256".into()),
             ..BaseBackup::default()
-        };
-        assert_eq!(least.command(), "BASE_BACKUP (LABEL 'x', TARGET 'client')");
-        let most = BaseBackup {
+        }
+    }
+
+    fn most() -> BaseBackup {
+        BaseBackup {
+            incremental: true,
             label: "it's \\ here".into(),
             progress: true,
             checkpoint: Checkpoint::Fast,
@@ -187,13 +270,42 @@ mod tests {
             verify_checksums: false,
             manifest: ManifestRequest::ForceEncode,
             manifest_checksums: Some("sha256".into()),
-        };
+            target: Some(ServerTarget { name: "server".into(), detail: Some("/b:c".into()) }),
+            compression: Some(CompressionRequest { method: "zstd".into(), detail: Some("level=3".into()) }),
+        }
+    }
+
+    #[test]
+    fn bb_077_to_091_base_backup_with_nothing_and_with_everything() {
+        assert_eq!(least().command(features("18.0")), "BASE_BACKUP (LABEL 'x', TARGET 'client')");
         assert_eq!(
-            most.command(),
-            "BASE_BACKUP (LABEL 'it''s \\ here', PROGRESS, WAL, CHECKPOINT 'fast', WAIT 0, MAX_RATE 32, \
+            most().command(features("18.0")),
+            "BASE_BACKUP (INCREMENTAL, LABEL 'it''s \\ here', PROGRESS, WAL, CHECKPOINT 'fast', WAIT 0, MAX_RATE 32, \
              TABLESPACE_MAP, VERIFY_CHECKSUMS 0, MANIFEST 'force-encode', MANIFEST_CHECKSUMS 'sha256', \
-             TARGET 'client')"
+             TARGET 'server', TARGET_DETAIL '/b:c', COMPRESSION 'zstd', COMPRESSION_DETAIL 'level=3')"
         );
+    }
+
+    #[test]
+    fn bb_088_and_089_a_target_without_detail_and_compression() {
+        let target = Some(ServerTarget { name: "blackhole".into(), detail: None });
+        assert_eq!(
+            BaseBackup { target, ..least() }.command(features("15.0")),
+            "BASE_BACKUP (LABEL 'x', TARGET 'blackhole', COMPRESSION 'none')"
+        );
+    }
+
+    #[test]
+    fn bb_090_words_for_servers_without_option_lists() {
+        let most = BaseBackup { incremental: false, target: None, compression: None, ..most() };
+        let words = "BASE_BACKUP LABEL 'it''s \\ here' PROGRESS WAL FAST NOWAIT MAX_RATE 32 TABLESPACE_MAP \
+                     NOVERIFY_CHECKSUMS";
+        assert_eq!(most.command(features("12.22")), words);
+        assert_eq!(
+            most.command(features("14.1")),
+            format!("{words} MANIFEST 'force-encode' MANIFEST_CHECKSUMS 'sha256'")
+        );
+        assert_eq!(least().command(features("10.23")), "BASE_BACKUP LABEL 'x'");
     }
 
     #[test]

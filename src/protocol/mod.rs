@@ -12,8 +12,8 @@ mod wal_message;
 
 pub use archive_message::{ArchiveMessage, ArchiveMessageError, ArchiveName};
 pub use command::{
-    BaseBackup, Checkpoint, CreateSlot, ManifestRequest, PhysicalStart, identify_system, show,
-    timeline_history,
+    BaseBackup, Checkpoint, CompressionRequest, CreateSlot, ManifestRequest, PhysicalStart, ServerTarget,
+    identify_system, show, timeline_history,
 };
 pub use result_set::{
     EndPoint, NextTimeline, ResultSet, ResultSetError, StartPoint, SystemIdentity, Tablespace,

@@ -4,6 +4,9 @@ pub enum SyncPolicy {
     /// Everything is synced before it counts as durable.
     #[default]
     Durable,
+    /// As soon as nothing is written any more, the whole file system that holds the files is synced at once, with
+    /// everything else on it (`--sync-method=syncfs`, BB-261).
+    FileSystem,
     /// Nothing is synced, and what was written counts as durable: the user took the promise back
     /// (`--no-sync`).
     Never,

@@ -4,14 +4,18 @@
 //! directory and the tar files of `pg_basebackup` are implementations; an embedder writes another.
 
 mod directory;
+mod none;
 mod output;
 mod tar_files;
+mod tar_stream;
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
 pub use directory::DirectoryDestination;
+pub use none::NoDestination;
 pub use tar_files::TarFilesDestination;
+pub use tar_stream::TarStreamDestination;
 
 use super::location::ArchiveLocation;
 use super::observer::Observer;

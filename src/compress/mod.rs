@@ -1,0 +1,17 @@
+//! gzip, LZ4 and zstd, as streams.
+//!
+//! In: bytes in chunks of any size, and what is wanted of them ([`CompressionSpec`]). Out: one gzip member, one
+//! LZ4 frame or one zstd frame, or the bytes that were compressed. Nothing here knows about tar or WAL, does
+//! I/O, or holds more than the codec's window and a bounded piece of output, whatever the input expands to.
+
+mod decoder;
+mod encoder;
+mod error;
+mod method;
+mod spec;
+
+pub use decoder::Decoder;
+pub use encoder::Encoder;
+pub use error::{CompressError, InvalidCompression};
+pub use method::Method;
+pub use spec::CompressionSpec;
