@@ -16,6 +16,7 @@ use super::observer::{Event, Observer, Progress};
 use super::options::{BackupOptions, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
+use super::reference_manifest;
 use super::verify_in_flight::{Compared, ReceivedFiles};
 use crate::client::{BackupEvent, BackupStream, ClientError, ReplicationClient};
 use crate::connection::{Notice, NoticeHandler};
@@ -115,8 +116,14 @@ impl Backup {
         destination.claim(access)?;
         let segment_size = client.wal_segment_size().await?;
         let features = ServerFeatures::for_base_backup(client.server_version())?;
+        if self.options.incremental.is_some() {
+            reference_manifest::check_support(features)?;
+        }
         let injection = self.injection(&client, access);
         let identity = client.identify_system().await?;
+        if let Some(path) = &self.options.incremental {
+            reference_manifest::upload(path, &mut client).await?;
+        }
         let server = Server { access, segment_size, features, identity };
 
         let command = self.options.command(destination.form() == Form::Archives);

@@ -129,6 +129,7 @@ fn options(plan: &Plan, settings: Settings) -> BackupOptions {
         verify_page_checksums: plan.verify_page_checksums,
         manifest: plan.manifest,
         manifest_checksums: plan.manifest_checksums.clone(),
+        incremental: plan.incremental.clone(),
         recovery: plan
             .write_recovery_conf
             .then(|| RecoveryOptions { primary: Some(settings), ..RecoveryOptions::default() }),

@@ -31,8 +31,8 @@ struct Typed {
     pgdata: Option<PathBuf>,
     #[arg(short = 'F', long, allow_hyphen_values = true, value_parser = values::format)]
     format: Option<Format>,
-    #[arg(short = 'i', long, allow_hyphen_values = true)]
-    incremental: Option<OsString>,
+    #[arg(short = 'i', long, allow_hyphen_values = true, value_parser = values::path())]
+    incremental: Option<PathBuf>,
     #[arg(short = 'r', long, allow_hyphen_values = true, value_parser = values::max_rate)]
     max_rate: Option<u32>,
     #[arg(short = 'R', long)]
@@ -126,6 +126,7 @@ pub(super) struct Plan {
     pub(super) directory: PathBuf,
     pub(super) format: Format,
     pub(super) wal_directory: Option<PathBuf>,
+    pub(super) incremental: Option<PathBuf>,
     pub(super) tablespace_mappings: Vec<TablespaceMapping>,
     pub(super) wal_method: WalMethod,
     pub(super) slot: ReceiveSlot,
@@ -197,6 +198,7 @@ fn plan(typed: Typed) -> Result<Plan, Refusal> {
         directory: typed.pgdata.as_deref().map(without_noise).unwrap_or_default(),
         format,
         wal_directory: typed.waldir.as_deref().map(without_noise),
+        incremental: typed.incremental,
         tablespace_mappings: typed.tablespace_mapping,
         wal_method,
         slot,
@@ -230,10 +232,6 @@ fn check_output(typed: &Typed) -> Result<(), Refusal> {
         "cannot specify both output directory and backup target",
     )?;
     refuse_if(target.is_some(), "backup targets are not supported by this version of pgsiphon")?;
-    refuse_if(
-        typed.incremental.is_some(),
-        "incremental backups are not supported by this version of pgsiphon",
-    )?;
     let compressed =
         typed.gzip || typed.compress.as_deref().is_some_and(|spec| !values::is_no_compression(spec));
     refuse_if(compressed && typed.format != Some(Format::Tar), "only tar mode backups can be compressed")?;
