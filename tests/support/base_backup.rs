@@ -32,9 +32,10 @@ impl BackupProgram {
         Self { path: personality.path().to_owned(), _personality: Some(personality) }
     }
 
-    /// The one that belongs to that server.
+    /// The one that belongs to that server, in the newest release of its version.
     pub fn real(cluster: &Cluster) -> Self {
-        Self { path: cluster.installation().client_program("pg_basebackup"), _personality: None }
+        let installation = Installation::find(cluster.installation().major());
+        Self { path: installation.client_program("pg_basebackup"), _personality: None }
     }
 
     pub fn path(&self) -> &Path {
