@@ -39,6 +39,9 @@ fn chain_over_a_promotion_restores(major: u16) {
     let standby = standby_of(&primary, &scratch.path().join("standby"));
     let mut chain = Chain::new(Form::Plain);
     chain.extend(&primary, &[]);
+    standby.wait_until_replayed(&primary);
+    let too_early = "manifest requires WAL from final timeline 1 ending at ";
+    both_are_refused(&standby, &chain, too_early);
 
     primary.psql("DELETE FROM t WHERE i % 3 = 0");
     make_restart_point(&primary, &standby);
@@ -58,20 +61,21 @@ fn chain_over_a_promotion_restores(major: u16) {
     chain.extend(&standby, &["-X", "fetch"]);
     assert_same_dump(&dump(&standby), &Cluster::existing(major, chain.combine(&standby)).start());
 
-    the_old_primary_knows_nothing_of_it(&primary, &chain);
+    both_are_refused(&primary, &chain, "timeline 2 found in manifest, but not in this server's history\n");
 }
 
-/// The reference backup is from a timeline that is not part of the server's history.
+/// The server refuses an increment to the newest backup of the chain, whichever program asks for it.
 #[track_caller]
-fn the_old_primary_knows_nothing_of_it(primary: &Cluster, chain: &Chain) {
+fn both_are_refused(cluster: &Cluster, chain: &Chain, reason: &str) {
     let scratch = scratch_directory();
-    for (name, program) in [("real", BackupProgram::real(primary)), ("ours", BackupProgram::ours())] {
-        let increment = program.back_up(primary, &scratch.path().join(name)).arg("-i").arg(chain.manifest());
+    for (name, program) in [("real", BackupProgram::real(cluster)), ("ours", BackupProgram::ours())] {
+        let increment = program.back_up(cluster, &scratch.path().join(name)).arg("-i").arg(chain.manifest());
         let stderr = increment.run().expect_code(1).stderr;
-        let expected = "WARNING:  aborting backup due to backend exiting before pg_backup_stop was called\n\
-                        pg_basebackup: error: could not initiate base backup: ERROR:  \
-                        timeline 2 found in manifest, but not in this server's history\n";
-        assert!(stderr.starts_with(expected), "{name}: {stderr}");
+        let expected = format!(
+            "WARNING:  aborting backup due to backend exiting before pg_backup_stop was called\n\
+             pg_basebackup: error: could not initiate base backup: ERROR:  {reason}"
+        );
+        assert!(stderr.starts_with(&expected), "{name}: {stderr}");
     }
 }
 

@@ -1,9 +1,15 @@
-//! The conversation about a manifest, with servers that do what a real one never would.
+//! The conversation about a manifest, also with servers that do what a real one never would.
 
 use std::fs;
 use std::path::Path;
 
-use super::support::{Installation, Outcome, Peer, Personality, Run, ScriptedServer, scratch_directory};
+use super::chain::summarizing;
+use super::support::base_backup::BackupProgram;
+use super::support::certificates::{Certificate, Template};
+use super::support::scripted_backup_server::{file_line, seal};
+use super::support::{
+    Cluster, Installation, Outcome, Peer, Personality, Run, ScriptedServer, ServerTls, scratch_directory,
+};
 
 /// What a manifest could be; nobody looks at it here.
 fn some_manifest(place: &Path, length: usize) {
@@ -158,4 +164,35 @@ fn bb_114_a_server_that_talks_before_it_reads() {
     let notices = stderr.lines().filter(|line| line.starts_with("NOTICE:  nnn")).count();
     assert_eq!(notices, 1024);
     assert!(stderr.contains("\npg_basebackup: error: could not upload manifest: ERROR:  no such thing\n"));
+}
+
+/// A manifest of many megabytes out of a pipe, over a connection that encrypts what it holds back: the server takes
+/// it, and the files that it has not do not matter.
+#[test]
+fn bb_112_a_large_manifest_out_of_a_pipe_over_tls() {
+    let certificate = Certificate::self_signed(&Template::server("localhost"));
+    let cluster = summarizing(Cluster::builder(18)).tls(ServerTls::new(&certificate)).start();
+    let scratch = scratch_directory();
+    let [full, large, increment] = ["full", "large", "increment"].map(|name| scratch.path().join(name));
+    let program = BackupProgram::ours();
+    let conninfo = format!("{} sslmode=require", cluster.conninfo());
+    let back_up = |directory: &Path| program.back_up(&cluster, directory).args(["-N", "-d", &conninfo]);
+    back_up(&full).run().expect_success();
+    let manifest = fs::read_to_string(full.join("backup_manifest")).unwrap();
+    let (text, _) = manifest.split_once("\"Manifest-Checksum\"").unwrap();
+    let more: String = (0..30_000)
+        .map(|number| file_line(&format!("base/1/{}_vm", 100_000 + number), 8192, "839206e3") + ",\n")
+        .chain(
+            (0..30_000)
+                .map(|number| file_line(&format!("base/1/{}", 100_000 + number), 8192, "839206e3") + ",\n"),
+        )
+        .collect();
+    let manifest = seal(&text.replace("\"Files\": [\n", &format!("\"Files\": [\n{more}")));
+    Run::new("/usr/bin/mkfifo").arg(&large).run().expect_success();
+    let pipe = large.clone();
+    let writer = std::thread::spawn(move || fs::write(pipe, manifest));
+    back_up(&increment).arg("-i").arg(&large).run().expect_success();
+    writer.join().unwrap().unwrap();
+    let label = fs::read_to_string(increment.join("backup_label")).unwrap();
+    assert!(label.contains("\nINCREMENTAL FROM LSN: "), "{label}");
 }
