@@ -78,6 +78,7 @@ pub struct MemberInjection {
     splitter: TarSplitter,
     appended: Option<InjectedFile>,
     replaced: Option<InjectedFile>,
+    left_out: Option<&'static str>,
     attributes: InjectedAttributes,
     at_hand: AtHand,
     append_done: bool,
@@ -105,10 +106,16 @@ impl MemberInjection {
             splitter: TarSplitter::new(),
             appended,
             replaced,
+            left_out: None,
             attributes,
             at_hand: AtHand::Kept,
             append_done: false,
         }
+    }
+
+    /// Drops members of that name, too.
+    pub fn without(self, path: &'static str) -> Self {
+        Self { left_out: Some(path), ..self }
     }
 
     /// Takes in a chunk and returns the part of the archive that it settles. `observe` sees every piece of
@@ -169,7 +176,8 @@ impl MemberInjection {
             file.as_ref().is_some_and(|file| file.path.as_bytes() == entry.path.as_bytes())
         };
         let header = self.splitter.header_block();
-        if named(&self.replaced) {
+        let is_left_out = self.left_out.is_some_and(|path| path.as_bytes() == entry.path.as_bytes());
+        if is_left_out || named(&self.replaced) {
             self.at_hand = AtHand::Dropped;
             rewriting.leave_out(start, end);
         } else if let Some(file) = self.appended.as_ref().filter(|_| entry.kind == EntryKind::File)

@@ -25,6 +25,7 @@ mod recovery_conf;
 pub mod recovery_injection;
 mod recovery_options;
 mod run;
+mod server_support;
 pub mod verify_in_flight;
 
 pub use cleanup::CleanUpPolicy;
@@ -36,5 +37,6 @@ pub use error::BackupError;
 pub use location::{ArchiveLocation, InvalidLocation};
 pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
 pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, WalMethod};
-pub use recovery_options::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
+pub use recovery_conf::InvalidRecovery;
+pub use recovery_options::{RecoveryOptions, RecoveryRole, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};

@@ -16,15 +16,16 @@ use super::observer::{Event, Observer, Progress};
 use super::options::{BackupOptions, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
+use super::server_support::{check_server, manifest_request};
 use super::verify_in_flight::{Compared, ReceivedFiles};
 use crate::client::{BackupEvent, BackupStream, ClientError, ReplicationClient};
 use crate::connection::{Notice, NoticeHandler};
-use crate::conninfo::{Config, PrimaryConninfo};
+use crate::conninfo::Config;
 use crate::manifest::ChecksumAlgorithm;
 use crate::protocol::{EndPoint, ManifestRequest, ServerFeatures, StartPoint, SystemIdentity, Tablespace};
 use crate::receive::ReceiveOptions;
 use crate::storage::Access;
-use crate::types::{OsError, SegmentSize};
+use crate::types::{OsError, SegmentSize, ServerVersion};
 
 /// A complete backup.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +116,11 @@ impl Backup {
         destination.claim(access)?;
         let segment_size = client.wal_segment_size().await?;
         let features = ServerFeatures::for_base_backup(client.server_version())?;
-        let injection = self.injection(&client, access);
+        if !features.known {
+            self.observer.observe(&Event::NewerServer(client.server_version()));
+        }
+        check_server(&self.options, features)?;
+        let injection = self.injection(client.server_version(), access)?;
         let identity = client.identify_system().await?;
         let server = Server { access, segment_size, features, identity };
 
@@ -163,7 +168,7 @@ impl Backup {
 
         let intake = Intake::new(destination, &tablespaces, self.received_files(), injection);
         let verified = self.take_in(&mut stream, intake, &tablespaces, wal.as_mut()).await?;
-        if self.options.manifest != ManifestRequest::No && verified.is_none() {
+        if manifest_request(&self.options, server.features) != ManifestRequest::No && verified.is_none() {
             return Err(BackupError::NoManifest);
         }
         let finished = match &mut wal {
@@ -294,19 +299,22 @@ impl Backup {
         Arc::new(move |notice: &Notice| observer.observe(&Event::Notice(notice)))
     }
 
-    /// What `-R` puts into the main archive; the name of a temporary slot is never part of it.
-    fn injection(&self, client: &ReplicationClient, access: Access) -> Option<MemberInjection> {
-        let settings = self.options.recovery.as_ref()?.primary.as_ref()?;
-        let version = client.server_version();
-        let conninfo = PrimaryConninfo::new(settings, self.config.password.as_ref(), version.major());
+    /// What is put into the main archive so that a server that starts on the backup recovers as it should; the name
+    /// of a temporary slot is never part of it.
+    fn injection(
+        &self,
+        server: &ServerVersion,
+        access: Access,
+    ) -> Result<Option<MemberInjection>, BackupError> {
+        let Some(recovery) = &self.options.recovery else { return Ok(None) };
         let slot = match &self.options.wal {
             WalMethod::Stream { slot, .. } => slot.permanent_name(),
             WalMethod::None | WalMethod::Fetch => None,
         };
-        let text = recovery_settings(conninfo.as_bytes(), slot, !client.features().signal_files);
+        let settings = recovery_settings(recovery, self.config.password.as_ref(), slot, server)?;
         let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let attributes = InjectedAttributes { mode: access.file_mode(), modified_at };
-        Some(recovery_injection(version, text, attributes))
+        Ok(Some(recovery_injection(server, recovery.role(), settings, attributes)))
     }
 
     /// What is to be compared with the manifest: checksums of the kind that it will have. A name that is none
