@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::location::InvalidLocation;
+use super::recovery_conf::InvalidRecovery;
 use super::verify_in_flight::Difference;
 use crate::client::ClientError;
 use crate::compress::{CompressError, InvalidCompression};
@@ -28,6 +29,21 @@ pub enum BackupError {
     /// The server is too old for this client, or too new.
     #[error(transparent)]
     UnsupportedServer(#[from] UnsupportedServer),
+    /// An incremental backup is wanted of a server before 17 (BB-058).
+    #[error("server does not support incremental backup")]
+    IncrementalUnsupported,
+    /// A target is wanted of a server before 15 (BB-056).
+    #[error("backup targets are not supported by this server version")]
+    TargetsUnsupported,
+    /// Compression is wanted of a server before 15 (BB-057).
+    #[error("server does not support server-side compression")]
+    ServerCompressionUnsupported,
+    /// Recovery settings would have to be put into a backup that does not come here (BB-050).
+    #[error("recovery configuration cannot be written when a backup target is used")]
+    RecoveryWithTarget,
+    /// The recovery settings are none that the server's version could follow.
+    #[error(transparent)]
+    RecoverySettings(#[from] InvalidRecovery),
     /// Something could not be stored.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -162,6 +178,7 @@ impl BackupError {
                  or use --no-manifest."
                     .to_owned(),
             ),
+            Self::RecoverySettings(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

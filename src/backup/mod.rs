@@ -13,6 +13,7 @@
 
 mod accompanying_wal;
 mod archive_format;
+mod archive_rules;
 mod cleanup;
 mod compressor;
 mod destination;
@@ -28,6 +29,8 @@ mod recovery_conf;
 pub mod recovery_injection;
 mod recovery_options;
 mod run;
+mod server_support;
+mod statements;
 mod transfer;
 pub mod verify_in_flight;
 
@@ -40,5 +43,6 @@ pub use error::BackupError;
 pub use location::{ArchiveLocation, InvalidLocation};
 pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
 pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, WalMethod};
-pub use recovery_options::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
+pub use recovery_conf::InvalidRecovery;
+pub use recovery_options::{RecoveryOptions, RecoveryRole, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};

@@ -28,7 +28,7 @@ impl Transfer {
             archives_begun: 0,
             archives_done: 0,
             archives_total: tablespaces.len(),
-            last_report: (!features.option_lists).then(Instant::now),
+            last_report: (!features.progress_messages).then(Instant::now),
         }
     }
 
