@@ -209,7 +209,7 @@ impl MemberInjection {
 
 impl InjectedAttributes {
     /// The header of a new member. The owner's numbers are those of the reference implementation.
-    const fn header(self, path: &str, size: u64) -> MemberHeader<'_> {
+    pub(super) const fn header(self, path: &str, size: u64) -> MemberHeader<'_> {
         MemberHeader {
             path: path.as_bytes(),
             mode: self.mode,

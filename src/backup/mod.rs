@@ -12,13 +12,16 @@
 //! printed: whoever wants to know what happens is an [`Observer`].
 
 mod accompanying_wal;
+mod archive_format;
 mod cleanup;
+mod compressor;
 mod destination;
 mod error;
 mod intake;
 mod location;
 pub mod member_injection;
 mod observer;
+mod open_archive;
 mod options;
 mod outlet;
 mod recovery_conf;
@@ -26,6 +29,7 @@ pub mod recovery_injection;
 mod recovery_options;
 mod run;
 mod server_support;
+mod transfer;
 pub mod verify_in_flight;
 
 pub use cleanup::CleanUpPolicy;
