@@ -124,6 +124,9 @@ impl Observer for Report {
     fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Notice(notice) => self.messages.print_raw(&format!("{notice}\n")),
+            Event::NewerServer(version) => self.messages.warning(&format!(
+                "server version {version} is newer than any that this program knows; it is treated like version 18"
+            )),
             Event::WaitingForCheckpoint => self.wait_for_checkpoint(),
             Event::CheckpointCompleted => self.step("checkpoint completed"),
             Event::StartPoint(start) if self.verbosity.includes_wal => self

@@ -16,6 +16,11 @@ impl Encoder {
         Ok(())
     }
 
+    /// Puts everything that was taken in behind `output`, so that it can be decompressed without what follows.
+    pub fn flush(&mut self, _output: &mut Vec<u8>) -> Result<(), CompressError> {
+        Ok(())
+    }
+
     /// Ends the stream and puts the rest behind `output`.
     pub fn finish(self, _output: &mut Vec<u8>) -> Result<(), CompressError> {
         Ok(())
