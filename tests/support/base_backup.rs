@@ -34,7 +34,12 @@ impl BackupProgram {
 
     /// The one that belongs to that server.
     pub fn real(cluster: &Cluster) -> Self {
-        Self { path: cluster.installation().client_program("pg_basebackup"), _personality: None }
+        Self::real_of(cluster.installation().major())
+    }
+
+    /// The one of that major version, or of another where it is installed without.
+    pub fn real_of(major: u16) -> Self {
+        Self { path: Installation::find(major).client_program("pg_basebackup"), _personality: None }
     }
 
     pub fn path(&self) -> &Path {
