@@ -54,7 +54,7 @@ fn synced(calls: &[Call]) -> BTreeSet<PathBuf> {
 #[track_caller]
 fn assert_durable(calls: &[Call], root: &Path, directories: &[&str]) {
     let out = root.join("out");
-    let rename = calls.iter().position(is_manifest_rename).expect("the manifest gets its name");
+    let rename = calls.iter().position(is_manifest_rename).unwrap();
     let (before, after) = calls.split_at(rename);
     let temporary = out.join("backup_manifest.tmp");
     assert_eq!(after[0], Call::Rename { from: temporary.clone(), to: out.join("backup_manifest") });
