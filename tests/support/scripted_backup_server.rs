@@ -195,7 +195,8 @@ pub fn data(bytes: &[u8]) -> Vec<u8> {
     [b"d", bytes].concat()
 }
 
-fn progress(bytes: u64) -> Vec<u8> {
+/// The message in the copy that says how many bytes have come from the server's files.
+pub fn progress(bytes: u64) -> Vec<u8> {
     [b"p", &bytes.to_be_bytes()[..]].concat()
 }
 
