@@ -13,13 +13,17 @@
 //! printed: whoever wants to know what happens is an [`Observer`].
 
 mod accompanying_wal;
+mod archive_format;
+mod archive_rules;
 mod cleanup;
+mod compressor;
 mod destination;
 mod error;
 mod intake;
 mod location;
 pub mod member_injection;
 mod observer;
+mod open_archive;
 mod options;
 mod outlet;
 mod recovery_conf;
@@ -27,6 +31,9 @@ pub mod recovery_injection;
 mod recovery_options;
 mod reference_manifest;
 mod run;
+mod server_support;
+mod statements;
+mod transfer;
 pub mod verify_in_flight;
 
 pub use cleanup::CleanUpPolicy;
@@ -38,5 +45,6 @@ pub use error::BackupError;
 pub use location::{ArchiveLocation, InvalidLocation};
 pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
 pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, WalMethod};
-pub use recovery_options::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
+pub use recovery_conf::InvalidRecovery;
+pub use recovery_options::{RecoveryOptions, RecoveryRole, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};

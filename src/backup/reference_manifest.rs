@@ -17,16 +17,10 @@ use std::path::Path;
 use super::error::BackupError;
 use crate::client::ReplicationClient;
 use crate::manifest::{FileEntry, ManifestFilter};
-use crate::protocol::ServerFeatures;
 use crate::types::OsError;
 
 /// How much is read, and sent in one message.
 const PIECE: usize = 64 << 10;
-
-/// Checks that a server with these features takes incremental backups (BB-058).
-pub(super) fn check_support(features: ServerFeatures) -> Result<(), BackupError> {
-    if features.wal_summaries { Ok(()) } else { Err(BackupError::NoIncrementalBackups) }
-}
 
 /// Gives the manifest in the file to the server, which keeps it for the next backup (BB-112).
 ///

@@ -43,9 +43,12 @@ pub enum ClientError {
     /// The list of tablespaces did not come.
     #[error("could not get backup header")]
     BackupHeader(#[source] ConnectionError),
-    /// The archive stream was not announced.
+    /// An archive, or the manifest, was not announced (BB-111).
     #[error("could not get COPY data stream")]
     CopyStream(#[source] ConnectionError),
+    /// The server went on without sending an archive, or the manifest.
+    #[error("could not get COPY data stream: the server did not send one")]
+    NoCopy,
     /// The connection was lost inside the archive stream.
     #[error("could not read COPY data")]
     CopyData(#[source] ConnectionError),

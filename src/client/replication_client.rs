@@ -127,9 +127,8 @@ impl ReplicationClient {
     /// # Cancel safety
     /// As for [`ReplicationClient::identify_system`]; the server notices when the client is dropped.
     pub async fn base_backup(&mut self, options: &BaseBackup) -> Result<BackupStream<'_>, ClientError> {
-        ServerFeatures::for_base_backup(self.server_version())?;
-        let command = options.command(self.features());
-        BackupStream::start(&mut self.session, &command).await
+        let features = ServerFeatures::for_base_backup(self.server_version())?;
+        BackupStream::start(&mut self.session, options, features).await
     }
 
     /// `START_REPLICATION … PHYSICAL`.
