@@ -26,6 +26,7 @@ mod cluster_tls;
 mod installation;
 pub mod kerberos;
 pub mod lied_to;
+pub mod log_writer;
 mod pgbench;
 mod port;
 mod postmaster;
