@@ -15,6 +15,7 @@ mod accompanying_wal;
 mod cleanup;
 mod destination;
 mod error;
+pub mod fetched_wal;
 mod intake;
 mod location;
 pub mod member_injection;
