@@ -159,11 +159,11 @@ fn what_was_flushed_can_be_decompressed_before_the_end() {
         encoder.push(first, &mut output).unwrap();
         encoder.flush(&mut output).unwrap();
         let mut decoder = Decoder::new(spec.method).unwrap();
-        let (mut input, mut decoded) = (&output[..], Vec::new());
+        let (mut input, mut result) = (&output[..], Vec::new());
         while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
-            decoded.extend_from_slice(&piece);
+            result.extend_from_slice(&piece);
         }
-        assert!(decoded == first, "{spec:?}");
+        assert!(result == first, "{spec:?}");
         encoder.flush(&mut output).unwrap();
         encoder.push(second, &mut output).unwrap();
         encoder.finish(&mut output).unwrap();
