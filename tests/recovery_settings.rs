@@ -113,7 +113,7 @@ fn assert_recovers(origin: &Origin, backup: &Path, events: &str, action: Recover
     let paused = "SELECT pg_is_wal_replay_paused()";
     match action {
         RecoveryTargetAction::Pause => {
-            wait_for("recovery to pause", DEADLINE, || restored.psql(paused) == "t")
+            wait_for("recovery to pause", DEADLINE, || restored.psql(paused) == "t");
         }
         _ => wait_for("recovery to end", DEADLINE, || !restored.is_in_recovery()),
     }
