@@ -11,19 +11,19 @@ use std::os::unix::ffi::OsStrExt;
 use bytes::Bytes;
 
 use super::archive_format::ArchiveFormat;
+use super::archive_rules::ArchiveRules;
 use super::destination::{Destination, Form};
 use super::error::BackupError;
 use super::location::ArchiveLocation;
-use super::member_injection::{InjectedAttributes, MemberInjection};
+use super::member_injection::InjectedAttributes;
 use super::open_archive::{LastMember, OpenArchive, Treatment};
 use super::outlet::Outlet;
+use super::statements::Statements;
 use super::verify_in_flight::{Compared, Comparison, ReceivedFiles};
-use crate::compress::CompressionSpec;
-use crate::manifest::{FileEntry, ManifestItem, ManifestReader, WalRange};
+use crate::manifest::{FileEntry, ManifestItem, ManifestReader};
 use crate::protocol::{ArchiveName, Tablespace};
 use crate::storage::Spool;
 use crate::tar::{Piece, TarError, padding_len};
-use crate::types::SystemId;
 
 /// The state between two events.
 pub(super) struct Intake<'d, D: ?Sized> {
@@ -33,21 +33,6 @@ pub(super) struct Intake<'d, D: ?Sized> {
     /// The archives that have begun, by the OID of their tablespace; none for the main one.
     archives: HashSet<Option<u32>>,
     stage: Stage,
-}
-
-/// What is to become of the archives.
-#[derive(Debug, Default)]
-pub(super) struct ArchiveRules {
-    /// For the main archive, taken when it begins.
-    pub(super) injection: Option<MemberInjection>,
-    /// How the client compresses what it stores.
-    pub(super) compression: Option<CompressionSpec>,
-    /// How it compresses again what the server had compressed and what was changed on the way.
-    pub(super) recompression: Option<CompressionSpec>,
-    /// Whether the server leaves out the end of an archive (BB-110).
-    pub(super) lack_end: bool,
-    /// For the manifest, where it becomes a member of the archive (BB-156).
-    pub(super) manifest_member: Option<InjectedAttributes>,
 }
 
 enum Stage {
@@ -65,13 +50,6 @@ enum Stage {
     },
     /// Something failed; nothing follows.
     Broken,
-}
-
-/// What a manifest says of the backup as a whole.
-#[derive(Debug, Default)]
-pub(super) struct Statements {
-    pub(super) system_id: Option<SystemId>,
-    pub(super) wal_ranges: Vec<WalRange>,
 }
 
 /// What was found out about a backup with a manifest.

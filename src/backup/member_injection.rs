@@ -6,9 +6,11 @@
 //! whatever the server sent (BB-142).
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
+use crate::storage::Access;
 use crate::tar::{
     END_OF_ARCHIVE, Entry, EntryKind, MemberHeader, Piece, TarError, TarSplitter, padding_len, with_new_size,
 };
@@ -208,6 +210,12 @@ impl MemberInjection {
 }
 
 impl InjectedAttributes {
+    /// Those of files that are made now, for whoever may read the backup.
+    pub(super) fn now(access: Access) -> Self {
+        let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { mode: access.file_mode(), modified_at }
+    }
+
     /// The header of a new member. The owner's numbers are those of the reference implementation.
     pub(super) const fn header(self, path: &str, size: u64) -> MemberHeader<'_> {
         MemberHeader {

@@ -1,6 +1,7 @@
 //! One base backup from start to finish.
 //!
 //! ```text
+//! reference manifest ──► UPLOAD_MANIFEST                                (before an incremental backup)
 //! BASE_BACKUP ──► intake ──► destination
 //!                 │ cut into members, hash, compare with the manifest
 //!                 └ put recovery settings into the main archive
@@ -13,6 +14,7 @@
 
 mod accompanying_wal;
 mod archive_format;
+mod archive_rules;
 mod cleanup;
 mod compressor;
 mod destination;
@@ -27,8 +29,10 @@ mod outlet;
 mod recovery_conf;
 pub mod recovery_injection;
 mod recovery_options;
+mod reference_manifest;
 mod run;
 mod server_support;
+mod statements;
 mod transfer;
 pub mod verify_in_flight;
 

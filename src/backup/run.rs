@@ -1,26 +1,26 @@
 //! The run of one backup, from connecting to the name of the manifest.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::accompanying_wal::{AccompanyingWal, Request};
+use super::archive_rules::ArchiveRules;
 use super::destination::{Destination, Form, Preparation, Traces};
 use super::error::BackupError;
-use super::intake::{ArchiveRules, Intake, Verified};
+use super::intake::{Intake, Verified};
 use super::location::ArchiveLocation;
 use super::member_injection::{InjectedAttributes, MemberInjection};
 use super::observer::{Event, Observer};
-use super::options::{BackupOptions, Compression, WalMethod};
+use super::options::{BackupOptions, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
-use super::server_support::check_server;
+use super::reference_manifest;
+use super::server_support::{check_server, manifest_request};
 use super::transfer::Transfer;
 use super::verify_in_flight::{Compared, ReceivedFiles};
 use crate::client::{BackupEvent, BackupStream, ClientError, ReplicationClient};
-use crate::compress::CompressionSpec;
 use crate::connection::{Notice, NoticeHandler};
 use crate::conninfo::Config;
 use crate::manifest::ChecksumAlgorithm;
@@ -124,8 +124,11 @@ impl Backup {
         }
         check_server(&self.options, features)?;
         let injection = self.injection(client.server_version(), access)?;
-        let rules = self.archive_rules(destination.form(), features, injection, access)?;
+        let rules = ArchiveRules::new(&self.options, destination.form(), features, injection, access)?;
         let identity = client.identify_system().await?;
+        if let Some(path) = &self.options.incremental {
+            reference_manifest::upload(path, &mut client).await?;
+        }
         let server = Server { access, segment_size, features, identity };
 
         let command = self.options.command(destination.form() != Form::Members);
@@ -181,7 +184,10 @@ impl Backup {
         let intake = is_here.then(|| Intake::new(destination, &tablespaces, received, rules));
         let transfer = Transfer::new(&tablespaces, server.features);
         let verified = self.take_in(&mut stream, intake, transfer, wal.as_mut()).await?;
-        if is_here && self.manifest(server.features) != ManifestRequest::No && verified.is_none() {
+        if is_here
+            && manifest_request(&self.options, server.features) != ManifestRequest::No
+            && verified.is_none()
+        {
             return Err(BackupError::NoManifest);
         }
         let finished = match &mut wal {
@@ -209,7 +215,7 @@ impl Backup {
             wal.finish(end.lsn).await?;
         }
         if let Some(verified) = &verified {
-            check_statements(verified, server, start, end)?;
+            verified.statements.check(server.identity.system_id, start, end)?;
         }
         Ok((end, verified))
     }
@@ -336,87 +342,16 @@ impl Backup {
             WalMethod::None | WalMethod::Fetch => None,
         };
         let settings = recovery_settings(recovery, self.config.password.as_ref(), slot, server)?;
-        Ok(Some(recovery_injection(server, recovery.role(), settings, injected_attributes(access))))
-    }
-
-    /// What becomes of the archives in a destination of that form.
-    fn archive_rules(
-        &self,
-        form: Form,
-        features: ServerFeatures,
-        injection: Option<MemberInjection>,
-        access: Access,
-    ) -> Result<ArchiveRules, BackupError> {
-        let attributes = injected_attributes(access);
-        let manifest_member = (form == Form::SingleArchive && self.manifest(features) != ManifestRequest::No)
-            .then_some(attributes);
-        let mut rules = ArchiveRules { lack_end: !features.tar_terminator, ..ArchiveRules::default() };
-        match &self.options.compression {
-            Compression::Client(_) if form == Form::Members => return Err(BackupError::CompressedMembers),
-            Compression::Client(spec) => rules.compression = Some(*spec),
-            Compression::Server(request) if request.method == "none" => {}
-            Compression::Server(_) if manifest_member.is_some() => {
-                return Err(BackupError::ManifestIntoCompressed);
-            }
-            Compression::Server(request) if injection.is_some() && form != Form::Members => {
-                rules.recompression = CompressionSpec::parse(&request.method, request.detail.as_deref())?;
-            }
-            Compression::None | Compression::Server(_) => {}
-        }
-        // The end of the archive has to come after the manifest.
-        let end_alone = manifest_member.map(|attributes| MemberInjection::new(None, None, attributes));
-        Ok(ArchiveRules { injection: injection.or(end_alone), manifest_member, ..rules })
-    }
-
-    /// The manifest that is asked for, where the server makes any (BB-055).
-    fn manifest(&self, features: ServerFeatures) -> ManifestRequest {
-        if features.manifest { self.options.manifest } else { ManifestRequest::No }
+        Ok(Some(recovery_injection(server, recovery.role(), settings, InjectedAttributes::now(access))))
     }
 
     /// What is to be compared with the manifest: checksums of the kind that it will have. A name that is none
     /// is for the server to refuse.
     fn received_files(&self, features: ServerFeatures) -> ReceivedFiles {
-        match (self.manifest(features), &self.options.manifest_checksums) {
+        match (manifest_request(&self.options, features), &self.options.manifest_checksums) {
             (ManifestRequest::No, _) => ReceivedFiles::unwanted(),
             (_, Some(name)) => ReceivedFiles::new(name.parse().unwrap_or(ChecksumAlgorithm::Crc32c)),
             (_, None) => ReceivedFiles::new(ChecksumAlgorithm::Crc32c),
         }
     }
-}
-
-fn injected_attributes(access: Access) -> InjectedAttributes {
-    let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    InjectedAttributes { mode: access.file_mode(), modified_at }
-}
-
-/// Compares what the manifest says of the whole with what the server said beside it.
-fn check_statements(
-    verified: &Verified,
-    server: &Server,
-    start: StartPoint,
-    end: EndPoint,
-) -> Result<(), BackupError> {
-    if let Some(manifest) = verified.statements.system_id
-        && manifest != server.identity.system_id
-    {
-        return Err(BackupError::ForeignManifest { manifest, server: server.identity.system_id });
-    }
-    let ranges = &verified.statements.wal_ranges;
-    let (Some(newest), Some(oldest)) = (ranges.first(), ranges.last()) else {
-        return Err(BackupError::NoWalRange);
-    };
-    for (manifest, backup) in [(oldest.timeline, start.timeline), (newest.timeline, end.timeline)] {
-        if manifest != backup {
-            return Err(BackupError::ForeignTimeline { manifest, backup });
-        }
-    }
-    if oldest.start != start.lsn || newest.end != end.lsn {
-        return Err(BackupError::ForeignWalRange {
-            manifest_start: oldest.start,
-            manifest_end: newest.end,
-            start: start.lsn,
-            end: end.lsn,
-        });
-    }
-    Ok(())
 }

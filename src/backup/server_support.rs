@@ -1,11 +1,12 @@
 //! Whether the server can do what the options ask for.
 //!
 //! In: the options of a backup and what the server's version can do. Out: the first wish that it cannot fulfil, in the
-//! order in which `pg_basebackup` complains. The server is not asked.
+//! order in which `pg_basebackup` complains, or what is left of a wish that an old server may ignore. The server is not
+//! asked.
 
 use super::error::BackupError;
 use super::options::{BackupOptions, Compression};
-use crate::protocol::ServerFeatures;
+use crate::protocol::{ManifestRequest, ServerFeatures};
 
 /// Checks the options against the server (BB-050, BB-056 … BB-058).
 pub(super) fn check_server(options: &BackupOptions, features: ServerFeatures) -> Result<(), BackupError> {
@@ -24,6 +25,11 @@ pub(super) fn check_server(options: &BackupOptions, features: ServerFeatures) ->
         return Err(BackupError::ServerCompressionUnsupported);
     }
     Ok(())
+}
+
+/// The manifest that comes: none from servers that make none, and nobody needs to know (BB-055).
+pub(super) fn manifest_request(options: &BackupOptions, features: ServerFeatures) -> ManifestRequest {
+    if features.manifest { options.manifest } else { ManifestRequest::No }
 }
 
 #[cfg(test)]
@@ -71,6 +77,15 @@ mod tests {
             ("itz", "19devel", ""),
         ] {
             assert_eq!(refusal(wishes, version), expected, "{wishes} {version}");
+        }
+    }
+
+    #[test]
+    fn bb_055_servers_before_13_make_no_manifest() {
+        let options = BackupOptions { manifest: ManifestRequest::ForceEncode, ..BackupOptions::default() };
+        for (version, expected) in [("12.22", ManifestRequest::No), ("13.0", ManifestRequest::ForceEncode)] {
+            let features = ServerFeatures::of(&ServerVersion::parse(version));
+            assert_eq!(manifest_request(&options, features), expected, "{version}");
         }
     }
 }

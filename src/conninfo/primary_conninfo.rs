@@ -21,7 +21,7 @@ impl PrimaryConninfo {
     /// Puts every effective value that is not empty into the text, in libpq's order (BB-169).
     ///
     /// - `replication` and `fallback_application_name` stay out (BB-170); `dbname` comes last, and
-    ///   only if somebody gave one (BB-171).
+    ///   only if somebody gave one, and not as an option, which forces one (BB-171).
     /// - What a service gave is written, its name is not: the standby need not have the service file.
     /// - `typed_password` goes before every other password; a password is written in clear text, and
     ///   the default password file only if no password is known (BB-172).
@@ -69,7 +69,9 @@ impl PrimaryConninfo {
             };
             write_pair(keyword, value, &mut text);
         }
-        write_pair(Keyword::Dbname, settings.non_empty(Keyword::Dbname), &mut text);
+        let is_forced = settings.origin(Keyword::Dbname) == Some(Origin::Option);
+        let database = settings.non_empty(Keyword::Dbname).filter(|_| !is_forced);
+        write_pair(Keyword::Dbname, database, &mut text);
         Self(text)
     }
 

@@ -34,7 +34,12 @@ impl BackupProgram {
 
     /// The one that belongs to that server.
     pub fn real(cluster: &Cluster) -> Self {
-        Self { path: cluster.installation().client_program("pg_basebackup"), _personality: None }
+        Self::real_of(cluster.installation().major())
+    }
+
+    /// The one of that major version, or of another where it is installed without.
+    pub fn real_of(major: u16) -> Self {
+        Self { path: Installation::find(major).client_program("pg_basebackup"), _personality: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -238,4 +243,23 @@ pub fn members(archive: &Path) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// The lines of a text, with `X/X` for each position and `N` for the number of a temporary slot.
+pub fn timeless_text(text: &str) -> Vec<String> {
+    const SLOT: &str = "pg_basebackup_";
+    let timeless_word = |word: &str| match word.split_once(SLOT) {
+        Some((before, after)) => {
+            format!("{before}{SLOT}N{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None if is_position(word) => "X/X".to_owned(),
+        None => word.to_owned(),
+    };
+    text.lines().map(|line| line.split(' ').map(timeless_word).collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn is_position(word: &str) -> bool {
+    let is_hexadecimal = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    word.split_once('/')
+        .is_some_and(|(high, low)| is_hexadecimal(high) && is_hexadecimal(low) && low.len() > 6)
 }
