@@ -117,8 +117,9 @@ impl Backup {
         client.require_integer_datetimes()?;
         let access = Access::of_data_directory(client.data_directory_mode().await?);
         destination.claim(access)?;
-        let segment_size = client.wal_segment_size().await?;
+        // Servers that are too old do not know the command that follows.
         let features = ServerFeatures::for_base_backup(client.server_version())?;
+        let segment_size = client.wal_segment_size().await?;
         if !features.known {
             self.observer.observe(&Event::NewerServer(client.server_version()));
         }
