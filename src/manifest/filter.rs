@@ -159,7 +159,8 @@ mod tests {
         let lines: Vec<String> = files
             .iter()
             .map(|path| {
-                let encoded: String = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let encoded: Vec<_> = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let encoded = encoded.concat();
                 let name = if path.len() % 2 == 0 {
                     format!("\"Path\": \"{path}\"")
                 } else {
@@ -227,7 +228,7 @@ mod tests {
         let whole = manifest(&["a".to_owned(), "b".to_owned()]);
         let surplus = [&whole[..], b"\n"].concat();
         let surplus_without_newline = [&whole[..], b" "].concat();
-        let long = [&whole[..40], &[b' '; 2 * MAX_LINE_LEN], &whole[40..]].concat();
+        let long = [&whole[..40], &vec![b' '; 2 * MAX_LINE_LEN], &whole[40..]].concat();
         let unterminated = &whole[..whole.len() - 1];
         for damaged in
             [&whole[..200], unterminated, &surplus, &surplus_without_newline, &long, b"garbage", b""]
