@@ -44,6 +44,31 @@ pub enum BackupError {
     /// The recovery settings are none that the server's version could follow.
     #[error(transparent)]
     RecoverySettings(#[from] InvalidRecovery),
+    /// The manifest that an incremental backup refers to could not be opened.
+    #[error("could not open file \"{}\"", .path.display())]
+    OpenReferenceManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// The manifest that an incremental backup refers to could not be read.
+    #[error("could not read file \"{}\"", .path.display())]
+    ReadReferenceManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// The server takes the manifest that an incremental backup refers to, but it is none that this client
+    /// can vouch for.
+    #[error("could not use backup manifest \"{}\"", .path.display())]
+    UnsoundReferenceManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
     /// Something could not be stored.
     #[error(transparent)]
     Storage(#[from] StorageError),

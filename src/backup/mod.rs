@@ -1,6 +1,7 @@
 //! One base backup from start to finish.
 //!
 //! ```text
+//! reference manifest ──► UPLOAD_MANIFEST                                (before an incremental backup)
 //! BASE_BACKUP ──► intake ──► destination
 //!                 │ cut into members, hash, compare with the manifest
 //!                 └ put recovery settings into the main archive
@@ -28,6 +29,7 @@ mod outlet;
 mod recovery_conf;
 pub mod recovery_injection;
 mod recovery_options;
+mod reference_manifest;
 mod run;
 mod server_support;
 mod statements;

@@ -16,6 +16,7 @@ use super::observer::{Event, Observer};
 use super::options::{BackupOptions, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
+use super::reference_manifest;
 use super::server_support::{check_server, manifest_request};
 use super::transfer::Transfer;
 use super::verify_in_flight::{Compared, ReceivedFiles};
@@ -124,6 +125,9 @@ impl Backup {
         let injection = self.injection(client.server_version(), access)?;
         let rules = ArchiveRules::new(&self.options, destination.form(), features, injection, access)?;
         let identity = client.identify_system().await?;
+        if let Some(path) = &self.options.incremental {
+            reference_manifest::upload(path, &mut client).await?;
+        }
         let server = Server { access, segment_size, features, identity };
 
         let command = self.options.command(destination.form() != Form::Members);

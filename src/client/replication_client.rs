@@ -1,6 +1,7 @@
 use super::base_backup::BackupStream;
 use super::error::ClientError;
 use super::physical_stream::StartReplication;
+use super::upload_manifest::ManifestUpload;
 use crate::connection::{ConnectError, Notice, NoticeHandler, Session, connect};
 use crate::conninfo::Config;
 use crate::protocol::{
@@ -110,6 +111,15 @@ impl ReplicationClient {
     pub async fn create_physical_slot(&mut self, slot: &CreateSlot) -> Result<(), ClientError> {
         let command = slot.command(self.features());
         Ok(self.query(command).await?.created_slot(&slot.name)?)
+    }
+
+    /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to
+    /// (servers from 17 on; BB-112). The next `BASE_BACKUP` with INCREMENTAL uses it.
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`].
+    pub async fn upload_manifest(&mut self) -> Result<ManifestUpload<'_>, ClientError> {
+        ManifestUpload::begin(&mut self.session).await
     }
 
     /// `BASE_BACKUP`: returns when the checkpoint is done and the list of tablespaces has come.

@@ -24,6 +24,7 @@ pub mod certificates;
 mod cluster;
 mod cluster_directory;
 mod cluster_tls;
+pub mod durability;
 mod installation;
 pub mod kerberos;
 pub mod lied_to;
