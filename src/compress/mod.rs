@@ -8,9 +8,17 @@ mod argument;
 mod decoder;
 mod encoder;
 mod error;
+#[cfg(feature = "gzip")]
+mod gzip;
 mod integer;
+#[cfg(feature = "lz4")]
+mod lz4;
 mod method;
 mod spec;
+#[cfg(all(test, feature = "gzip", feature = "lz4", feature = "zstd"))]
+mod tests;
+#[cfg(feature = "zstd")]
+mod zstd;
 
 pub use argument::{CompressionArgument, Grammar, Location};
 pub use decoder::Decoder;

@@ -3,6 +3,8 @@
 //! In: a method's name and its detail, as text. Out: a method with parameters that it has, or the words that say
 //! what is wrong. A specification says what the library of the method is asked for, not that it will do it.
 
+#[cfg(any(feature = "gzip", feature = "lz4", feature = "zstd"))]
+use super::error::CompressError;
 use super::error::InvalidCompression;
 use super::integer;
 use super::method::Method;
@@ -43,6 +45,19 @@ impl CompressionSpec {
             None => detail.of_none().map(|()| None),
         }
     }
+
+    /// The level if it is not the default, known to be one that the method has: a specification that was not read
+    /// can say anything.
+    #[cfg(any(feature = "gzip", feature = "lz4", feature = "zstd"))]
+    pub(super) fn checked_level(&self) -> Result<Option<i32>, CompressError> {
+        let levels = Levels::of(self.method);
+        match self.level {
+            Some(level) if !levels.include(level) => {
+                Err(CompressError::Codec(format!("{} has no level {level}", self.method)))
+            }
+            level => Ok(level.filter(|&level| level != levels.alias)),
+        }
+    }
 }
 
 /// What a detail says, whatever the method.
@@ -77,9 +92,9 @@ impl Detail {
     }
 
     fn of_method(self, method: Method) -> Result<CompressionSpec, InvalidCompression> {
-        let Levels { lowest, highest, default } = Levels::of(method);
-        let fits = |level| (lowest..=highest).contains(&level) || is_default(method, level);
-        if self.level.is_some_and(|level| !fits(level)) {
+        let levels = Levels::of(method);
+        if self.level.is_some_and(|level| !levels.include(level)) {
+            let Levels { lowest, highest, default, .. } = levels;
             return Err(wrong(format!(
                 "compression algorithm \"{method}\" expects a compression level between {lowest} and {highest} \
                  (default at {default})"
@@ -96,7 +111,7 @@ impl Detail {
         }
         Ok(CompressionSpec {
             method,
-            level: self.level.filter(|&level| !is_default(method, level)),
+            level: self.level.filter(|&level| level != levels.alias),
             workers: self.workers.map(|workers| u32::try_from(workers).unwrap_or(0)),
             long_distance: self.long_distance == Some(true),
         })
@@ -126,24 +141,23 @@ impl Detail {
 struct Levels {
     lowest: i32,
     highest: i32,
+    /// What messages call the default.
     default: i32,
+    /// What is taken for "the default" although it may be no level.
+    alias: i32,
 }
 
 impl Levels {
     const fn of(method: Method) -> Self {
         match method {
-            Method::Gzip => Self { lowest: 1, highest: 9, default: -1 },
-            Method::Lz4 => Self { lowest: 1, highest: 12, default: 0 },
-            Method::Zstd => Self { lowest: -131_072, highest: 22, default: 3 },
+            Method::Gzip => Self { lowest: 1, highest: 9, default: -1, alias: -1 },
+            Method::Lz4 => Self { lowest: 1, highest: 12, default: 0, alias: 0 },
+            Method::Zstd => Self { lowest: -131_072, highest: 22, default: 3, alias: 0 },
         }
     }
-}
 
-/// Levels that stand for "the default" in the library itself.
-const fn is_default(method: Method, level: i32) -> bool {
-    match method {
-        Method::Gzip => level == -1,
-        Method::Lz4 | Method::Zstd => level == 0,
+    fn include(&self, level: i32) -> bool {
+        level == self.alias || (self.lowest..=self.highest).contains(&level)
     }
 }
 
