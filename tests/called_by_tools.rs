@@ -28,8 +28,14 @@ struct Bench {
 
 impl Bench {
     fn of(major: u16) -> Self {
+        Self::with(major, &[])
+    }
+
+    fn with(major: u16, settings: &[(&str, &str)]) -> Self {
         // No tool waits here for a checkpoint that is spread over time.
-        let cluster = Cluster::builder(major).setting("checkpoint_completion_target", "0").start();
+        let builder = Cluster::builder(major).setting("checkpoint_completion_target", "0");
+        let cluster =
+            settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value)).start();
         cluster.psql(
             "CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'secret';
              CREATE TABLE t AS SELECT generate_series(1, 1000) AS i",
@@ -150,6 +156,25 @@ fn barman_compresses() {
         .run_into("plain", &bench)
         .expect_success();
     verify(bench.cluster.installation(), &bench.place("plain"), &["-n"]);
+}
+
+#[test]
+fn barman_takes_an_increment() {
+    let bench = Bench::with(18, &[("summarize_wal", "on")]);
+    for (name, parent) in [("parent", None), ("child", Some("parent"))] {
+        bench.make_place(&format!("{name}/data"));
+        let run = bench.run(&BARMAN);
+        let run = match parent {
+            Some(parent) => {
+                run.arg(bench.fill_in(&format!("--incremental=PLACE/{parent}/data/backup_manifest")))
+            }
+            None => run,
+        };
+        run.run_into(&format!("{name}/data"), &bench).expect_success();
+    }
+    let label = fs::read_to_string(bench.place("child/data/backup_label")).unwrap();
+    assert!(label.contains("INCREMENTAL FROM LSN: "), "{label}");
+    verify(bench.cluster.installation(), &bench.place("child/data"), &["-n"]);
 }
 
 trait RunInto {
