@@ -36,19 +36,7 @@ pub(super) trait EncodeStream: Send {
 impl Encoder {
     /// An encoder at the start of a stream.
     pub fn new(spec: &CompressionSpec) -> Result<Self, CompressError> {
-        let stream: Box<dyn EncodeStream> = match spec.method {
-            #[cfg(feature = "gzip")]
-            Method::Gzip => Box::new(GzipEncoder::new(spec.checked_level()?.map(i32::unsigned_abs))),
-            #[cfg(feature = "lz4")]
-            Method::Lz4 => Box::new(Lz4Encoder::new(spec.checked_level()?.map(i32::unsigned_abs))?),
-            #[cfg(feature = "zstd")]
-            Method::Zstd => {
-                Box::new(ZstdEncoder::new(spec.checked_level()?, spec.workers, spec.long_distance)?)
-            }
-            #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
-            method => return Err(CompressError::NotBuilt(method.proper_name())),
-        };
-        Ok(Self { method: spec.method, stream })
+        Ok(Self { method: spec.method, stream: begin(spec)? })
     }
 
     /// Takes in the next bytes and puts what they settle behind `output`.
@@ -67,6 +55,21 @@ impl Encoder {
     /// Ends the stream and puts the rest behind `output`.
     pub fn finish(self, output: &mut Vec<u8>) -> Result<(), CompressError> {
         self.stream.finish(output)
+    }
+}
+
+fn begin(spec: &CompressionSpec) -> Result<Box<dyn EncodeStream>, CompressError> {
+    match spec.method {
+        #[cfg(feature = "gzip")]
+        Method::Gzip => Ok(Box::new(GzipEncoder::new(spec.checked_level()?.map(i32::unsigned_abs)))),
+        #[cfg(feature = "lz4")]
+        Method::Lz4 => Ok(Box::new(Lz4Encoder::new(spec.checked_level()?.map(i32::unsigned_abs))?)),
+        #[cfg(feature = "zstd")]
+        Method::Zstd => {
+            Ok(Box::new(ZstdEncoder::new(spec.checked_level()?, spec.workers, spec.long_distance)?))
+        }
+        #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
+        method => Err(CompressError::NotBuilt(method.proper_name())),
     }
 }
 

@@ -192,6 +192,74 @@ fn members_and_frames_may_follow_each_other() {
 }
 
 #[test]
+fn frames_to_be_skipped_are_skipped() {
+    for method in [Method::Lz4, Method::Zstd] {
+        let frame = encode(&CompressionSpec::of(method), b"data", &[1]);
+        for length in 0..=20 {
+            let skipped =
+                [&[0x5a, 0x2a, 0x4d, 0x18, length, 0, 0, 0][..], &vec![b'x'; length.into()]].concat();
+            let stream = [&skipped[..], &frame, &skipped, &frame].concat();
+            for sizes in [[1], [5], [usize::MAX]] {
+                assert_eq!(
+                    decode(method, &stream, &sizes).unwrap(),
+                    b"datadata",
+                    "{method} {length} {sizes:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bb_155_windows_are_as_large_as_the_library_allows() {
+    // Magic number, no length and no checksum, window, and one raw block of one byte, the last.
+    let frame = |window| [0x28, 0xb5, 0x2f, 0xfd, 0, window, 9, 0, 0, b'x'];
+    let window_of_128_mib = 17 << 3;
+    assert_eq!(decode(Method::Zstd, &frame(window_of_128_mib), &[1]).unwrap(), b"x");
+    for window in [window_of_128_mib + 1, 18 << 3, 0xff] {
+        let error = decode(Method::Zstd, &frame(window), &[1]).unwrap_err().to_string();
+        assert_eq!(error, "could not decompress data: Frame requires too much memory for decoding");
+    }
+}
+
+#[test]
+fn bb_155_what_expands_without_end_comes_in_pieces() {
+    let data = vec![0; 30 << 20];
+    for method in Method::ALL {
+        let encoded = encode(&CompressionSpec::of(method), &data, &[usize::MAX]);
+        let mut decoder = Decoder::new(method).unwrap();
+        let mut input = &encoded[..];
+        let mut length = 0;
+        while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
+            assert!(piece.len() <= Decoder::PIECE);
+            length += piece.len();
+        }
+        assert_eq!(length, data.len(), "{method}");
+        decoder.finish().unwrap();
+    }
+}
+
+#[test]
+fn bb_155_errors_say_what_the_libraries_say() {
+    let encoded = |method| encode(&CompressionSpec::of(method), b"data", &[1]);
+    let mut wrong_checksum = encoded(Method::Gzip);
+    let end = wrong_checksum.len();
+    wrong_checksum[end - 5] ^= 1;
+    let mut wrong_length = encoded(Method::Gzip);
+    wrong_length[end - 1] ^= 1;
+    for (method, data, expected) in [
+        (Method::Gzip, b"PK\x03\x04....".to_vec(), "incorrect header check"),
+        (Method::Gzip, wrong_checksum, "incorrect data check"),
+        (Method::Gzip, wrong_length, "incorrect length check"),
+        (Method::Lz4, b"PK\x03\x04........".to_vec(), "ERROR_frameType_unknown"),
+        (Method::Zstd, b"PK\x03\x04....".to_vec(), "Unknown frame descriptor"),
+    ] {
+        let error = decode(method, &data, &[usize::MAX]).unwrap_err().to_string();
+        assert_eq!(error, format!("could not decompress data: {expected}"));
+    }
+}
+
+#[test]
 fn bb_155_other_bytes_behind_the_end_are_an_error() {
     for (method, behind) in
         Method::ALL.into_iter().flat_map(|method| [(method, vec![0; 20]), (method, vec![b'x'])])
