@@ -6,6 +6,7 @@
 mod basebackup;
 mod basebackup_arguments;
 mod basebackup_report;
+mod colors;
 mod getopt;
 mod help;
 mod limits;
