@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use super::messages::{Messages, print_raw};
+use super::messages::Messages;
 use crate::backup::{BackupError, CleanUp, DirectoryRole, Event, Observer, Progress};
 use crate::types::WithCauses;
 
@@ -49,7 +49,7 @@ impl Report {
     fn wait_for_checkpoint(&self) {
         self.step("initiating base backup, waiting for checkpoint to complete");
         if self.verbosity.progress && !self.verbosity.steps {
-            print_raw(&format!("waiting for checkpoint{}", self.line_end));
+            self.messages.print_raw(&format!("waiting for checkpoint{}", self.line_end));
         }
     }
 
@@ -58,7 +58,7 @@ impl Report {
             let is_last =
                 progress.current.is_none() && progress.tablespaces_done == progress.tablespaces_total;
             let end = if is_last { '\n' } else { self.line_end };
-            print_raw(&format!("{}{end}", progress_line(progress, self.verbosity.steps)));
+            self.messages.print_raw(&format!("{}{end}", progress_line(progress, self.verbosity.steps)));
         }
     }
 
@@ -123,7 +123,10 @@ pub(super) fn wants_password(error: &BackupError) -> bool {
 impl Observer for Report {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Notice(notice) => print_raw(&format!("{notice}\n")),
+            Event::Notice(notice) => self.messages.print_raw(&format!("{notice}\n")),
+            Event::NewerServer(version) => self.messages.warning(&format!(
+                "server version {version} is newer than any that this program knows; it is treated like version 18"
+            )),
             Event::WaitingForCheckpoint => self.wait_for_checkpoint(),
             Event::CheckpointCompleted => self.step("checkpoint completed"),
             Event::StartPoint(start) if self.verbosity.includes_wal => self

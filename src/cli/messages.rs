@@ -2,8 +2,16 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::colors::{Colors, set_off};
+use super::patient_writer::{PatientWriter, standard_output};
+use crate::types::OsError;
+
+/// How long a reader of messages may take nothing before the backup goes on without it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Prints messages in the form of PostgreSQL's programs (BB-234).
 ///
@@ -15,12 +23,16 @@ pub(super) struct Messages {
     /// What a user types to run it.
     command: String,
     colors: Colors,
+    /// Nobody seems to read any more; until a message gets through, no time is spent on them.
+    unread: Arc<AtomicBool>,
 }
 
 impl Messages {
     /// Messages of the program, in the colours that the environment asks for.
     pub(super) fn new(program: &str, command: &str) -> Self {
-        Self { program: program.to_owned(), command: command.to_owned(), colors: Colors::of_environment() }
+        let colors = Colors::of_environment();
+        let unread = Arc::new(AtomicBool::new(false));
+        Self { program: program.to_owned(), command: command.to_owned(), colors, unread }
     }
 
     /// Something failed. Lines after the first belong to the message.
@@ -45,7 +57,7 @@ impl Messages {
 
     /// Something happened.
     pub(super) fn information(&self, text: &str) {
-        print_raw(&format!("{}{text}\n", self.program()));
+        self.print_raw(&format!("{}{text}\n", self.program()));
     }
 
     /// Where to read about the options.
@@ -55,28 +67,32 @@ impl Messages {
 
     /// Text for standard output; the exit status says whether it got there.
     pub(super) fn print(&self, text: &str) -> ExitCode {
-        let mut out = std::io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match standard_output().and_then(|mut out| out.write_all(text.as_bytes())) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                self.error(&format!("could not write to stdout: {}", crate::types::OsError(error)));
+                self.error(&format!("could not write to stdout: {}", OsError(error)));
                 ExitCode::FAILURE
             }
         }
     }
 
     fn tagged(&self, tag: &str, color: Option<&String>, text: &str) {
-        print_raw(&format!("{}{}{text}\n", self.program(), set_off(&format!("{tag}: "), color)));
+        self.print_raw(&format!("{}{}{text}\n", self.program(), set_off(&format!("{tag}: "), color)));
     }
 
     /// What every message begins with.
     fn program(&self) -> String {
         set_off(&format!("{}: ", self.program), self.colors.locus.as_ref())
     }
-}
 
-/// Prints text on standard error as it is.
-pub(super) fn print_raw(text: &str) {
-    // Where standard error is closed there is nobody to tell.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    /// Prints text on standard error as it is.
+    ///
+    /// A pipe that is non-blocking and full is waited for, but not for ever: where standard error is not read, or
+    /// closed, there is nobody to tell.
+    pub(super) fn print_raw(&self, text: &str) {
+        let patience = if self.unread.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let mut writer = PatientWriter::with_patience(std::io::stderr().lock(), patience);
+        let unread = writer.write_all(text.as_bytes()).is_err();
+        self.unread.store(unread, Ordering::Relaxed);
+    }
 }

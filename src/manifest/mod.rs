@@ -1,8 +1,8 @@
 //! The backup manifest: what a server says it sent.
 //!
 //! In: the bytes of a manifest in chunks of any size. Out: its entries, one by one, and at the end the word
-//! that its own checksum was right ([`ManifestReader`]). Beside it the checksums of files
-//! ([`Checksummer`]). A path on disk is never touched, and no manifest, however long, makes this module
+//! that its own checksum was right ([`ManifestReader`]); or the manifest without some of its files
+//! ([`ManifestFilter`]). Beside it the checksums of files ([`Checksummer`]). A path on disk is never touched, and no manifest, however long, makes this module
 //! hold more than one line of it.
 //!
 //! The format is that of the manual's chapter "Backup Manifest Format", in the layout that servers write:
@@ -22,11 +22,13 @@
 
 mod checksum;
 mod error;
+mod filter;
 mod line;
 mod model;
 mod reader;
 
 pub use checksum::{Checksum, ChecksumAlgorithm, Checksummer, UnrecognizedChecksumAlgorithm};
 pub use error::{ManifestError, ManifestFault};
+pub use filter::ManifestFilter;
 pub use model::{FileEntry, ManifestItem, ManifestVersion, WalRange};
 pub use reader::{MAX_LINE_LEN, ManifestReader};

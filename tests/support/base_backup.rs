@@ -62,6 +62,18 @@ pub fn verify(installation: &Installation, directory: &Path, options: &[&str]) {
     Run::new(installation.program("pg_verifybackup")).args(options).arg(directory).run().expect_success();
 }
 
+/// Checks a backup in plain format as far as there is something to check it by: servers before 13 make no manifest.
+///
+/// Version 13 is installed without the program; that of another version can read its manifest, but not its WAL.
+#[track_caller]
+pub fn verify_if_possible(server: &Installation, directory: &Path, options: &[&str]) {
+    match server.major() {
+        ..13 => assert!(!directory.join("backup_manifest").exists()),
+        13 => verify(&Installation::find(14), directory, &["--no-parse-wal"]),
+        14.. => verify(server, directory, options),
+    }
+}
+
 /// Checks a backup in tar format as it is.
 ///
 /// Only the program of version 18 knows how. It takes the `pg_control` of 17 for one of its own version, which it
@@ -109,7 +121,8 @@ fn tablespace_location(data_directory: &Path, oid: &str) -> PathBuf {
     data_directory.with_file_name(format!("tablespace-{oid}"))
 }
 
-fn tablespace_archives(archives: &Path) -> Vec<String> {
+/// The OIDs of the tablespaces whose archives lie there.
+pub fn tablespace_archives(archives: &Path) -> Vec<String> {
     let names = file_names(archives);
     let oids = names.iter().filter_map(|name| name.strip_suffix(".tar"));
     oids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).map(str::to_owned).collect()

@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+pub mod archives;
 mod attempt;
 pub mod base_backup;
 pub mod byte_script;
