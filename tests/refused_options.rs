@@ -352,13 +352,14 @@ fn bb_234_messages_have_the_colors_of_the_real_program() {
         &listed(""),
     ];
     for variables in environments {
-        let [theirs, ours] = [client_program("pg_basebackup").as_path(), ours.path()].map(|program| {
-            let mut run = Run::new(program).args(["-D", "x", "extra"]);
-            for (name, value) in variables {
-                run = run.env(name, value);
-            }
-            run.run().expect_code(1).stderr
-        });
+        let [theirs, ours] =
+            [Installation::find(18).program("pg_basebackup").as_path(), ours.path()].map(|program| {
+                let mut run = Run::new(program).args(["-D", "x", "extra"]);
+                for (name, value) in variables {
+                    run = run.env(name, value);
+                }
+                run.run().expect_code(1).stderr
+            });
         assert_eq!(ours, theirs, "{variables:?}");
     }
     let always = Run::new(ours.path()).args(["-D", "x", "extra"]).env("PG_COLOR", "always").run().stderr;
