@@ -9,6 +9,7 @@ mod basebackup_help;
 mod basebackup_plan;
 mod basebackup_report;
 mod claimed_version;
+mod colors;
 mod getopt;
 mod help;
 mod limits;
