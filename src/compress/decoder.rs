@@ -1,11 +1,57 @@
+//! Decompression of one stream, whatever the method.
+
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::error::CompressError;
+#[cfg(feature = "gzip")]
+use super::gzip::GzipDecoder;
+#[cfg(feature = "lz4")]
+use super::lz4::Lz4Decoder;
 use super::method::Method;
+#[cfg(feature = "zstd")]
+use super::zstd::ZstdDecoder;
 
 /// Decompresses one stream that comes in chunks.
-#[derive(Debug)]
-pub struct Decoder;
+///
+/// The stream is one gzip member, one LZ4 frame or one zstd frame, or several of them one behind the other; other
+/// bytes behind them are an error. Where the chunks end makes no difference. Beside one piece of output it holds
+/// what the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
+/// of 128 MiB at most.
+pub struct Decoder {
+    method: Method,
+    stream: Box<dyn DecodeStream>,
+    piece: Box<[u8]>,
+    position: Position,
+    /// The last step filled the piece, so the method may hold output that needs no further input.
+    may_hold_output: bool,
+}
+
+/// What each method does.
+pub(super) trait DecodeStream: Send {
+    /// Takes input off its front, as much as it likes, and fills output from its start; does one of both if it can.
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError>;
+}
+
+/// What decoding did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// How much of the output is filled.
+    pub(super) written: usize,
+    /// Whether a member or frame ends with the input taken so far, and all of its contents are out.
+    pub(super) is_whole: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// Before the first byte, or within a member or frame.
+    Within,
+    /// Behind a member or frame.
+    Behind,
+    /// Nothing that comes can be understood.
+    Lost,
+}
 
 impl Decoder {
     /// The most bytes in one piece of output.
@@ -13,17 +59,69 @@ impl Decoder {
 
     /// A decoder at the start of a stream.
     pub fn new(method: Method) -> Result<Self, CompressError> {
-        Err(CompressError::NotBuilt(method.name()))
+        let stream: Box<dyn DecodeStream> = match method {
+            #[cfg(feature = "gzip")]
+            Method::Gzip => Box::new(GzipDecoder::new()),
+            #[cfg(feature = "lz4")]
+            Method::Lz4 => Box::new(Lz4Decoder::new()?),
+            #[cfg(feature = "zstd")]
+            Method::Zstd => Box::new(ZstdDecoder::new()?),
+            #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
+            method => return Err(CompressError::NotBuilt(method.proper_name())),
+        };
+        Ok(Self {
+            method,
+            stream,
+            piece: vec![0; Self::PIECE].into(),
+            position: Position::Within,
+            may_hold_output: false,
+        })
     }
 
     /// The next piece, of at most [`Decoder::PIECE`] bytes; takes what it needs off the front of `input`.
     /// None when all of `input` is taken and gives nothing more.
-    pub fn next_piece(&mut self, _input: &mut &[u8]) -> Result<Option<Bytes>, CompressError> {
-        Ok(None)
+    pub fn next_piece(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, CompressError> {
+        if self.position == Position::Lost {
+            return Err(lost());
+        }
+        let filled = self.fill_piece(input).inspect_err(|_| self.position = Position::Lost)?;
+        Ok((filled > 0).then(|| Bytes::copy_from_slice(&self.piece[..filled])))
+    }
+
+    fn fill_piece(&mut self, input: &mut &[u8]) -> Result<usize, CompressError> {
+        let mut filled = 0;
+        while filled < Self::PIECE && (!input.is_empty() || self.may_hold_output) {
+            let length_before = input.len();
+            let Step { written, is_whole } = self.stream.decode(input, &mut self.piece[filled..])?;
+            if written == 0 && input.len() == length_before && !self.may_hold_output {
+                return Err(CompressError::corrupt(&"no progress"));
+            }
+            filled += written;
+            self.position = if is_whole { Position::Behind } else { Position::Within };
+            self.may_hold_output = filled == Self::PIECE && !is_whole;
+        }
+        Ok(filled)
     }
 
     /// Checks that the stream was whole.
     pub fn finish(self) -> Result<(), CompressError> {
-        Ok(())
+        match self.position {
+            Position::Behind => Ok(()),
+            Position::Within => Err(CompressError::corrupt(&"unexpected end of data")),
+            Position::Lost => Err(lost()),
+        }
     }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("method", &self.method)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lost() -> CompressError {
+    CompressError::corrupt(&"the data before could not be decompressed")
 }

@@ -4,12 +4,23 @@
 //! LZ4 frame or one zstd frame, or the bytes that were compressed. Nothing here knows about tar or WAL, does
 //! I/O, or holds more than the codec's window and a bounded piece of output, whatever the input expands to.
 
+mod argument;
 mod decoder;
 mod encoder;
 mod error;
+#[cfg(feature = "gzip")]
+mod gzip;
+mod integer;
+#[cfg(feature = "lz4")]
+mod lz4;
 mod method;
 mod spec;
+#[cfg(all(test, feature = "gzip", feature = "lz4", feature = "zstd"))]
+mod tests;
+#[cfg(feature = "zstd")]
+mod zstd;
 
+pub use argument::{CompressionArgument, Grammar, Location};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::{CompressError, InvalidCompression};

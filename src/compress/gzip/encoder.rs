@@ -1,0 +1,231 @@
+//! Cuts the input into blocks, has them deflated, and puts the results together.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::thread;
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+
+use super::BLOCK;
+use super::block::{Block, Deflated, Deflater};
+use super::workers::{Promise, Workers};
+use crate::compress::encoder::EncodeStream;
+use crate::compress::error::CompressError;
+
+/// zlib's.
+const DEFAULT_LEVEL: u32 = 6;
+
+/// More threads than these would deflate faster than any server sends.
+const MOST_THREADS: usize = 16;
+
+/// Makes one gzip member.
+///
+/// Holds at most two blocks for each thread, and the one that is being filled.
+#[derive(Debug)]
+pub(in crate::compress) struct GzipEncoder {
+    level: u32,
+    threads: usize,
+    /// Started for the second block: most streams have only one.
+    workers: Option<Workers>,
+    /// Blocks that are being deflated, oldest first; `promises.len() <= 2 * threads`.
+    promises: VecDeque<Promise>,
+    /// For blocks that are deflated here.
+    deflater: Deflater,
+    /// What is not yet a whole block; `block.len() <= BLOCK`.
+    block: Vec<u8>,
+    dictionary: Bytes,
+    header_is_written: bool,
+    checksum: Hasher,
+    /// Length of the input in blocks that are done, modulo 2³².
+    length: u32,
+}
+
+impl GzipEncoder {
+    /// For a level between 1 and 9, with a thread for each processor.
+    pub(in crate::compress) fn new(level: Option<u32>) -> Self {
+        let level = level.unwrap_or(DEFAULT_LEVEL);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::with_threads(level, processors.min(MOST_THREADS))
+    }
+
+    /// With so many threads; one is the caller's own.
+    fn with_threads(level: u32, threads: usize) -> Self {
+        Self {
+            level,
+            threads,
+            workers: None,
+            promises: VecDeque::new(),
+            deflater: Deflater::new(level),
+            block: Vec::new(),
+            dictionary: Bytes::new(),
+            header_is_written: false,
+            checksum: Hasher::new(),
+            length: 0,
+        }
+    }
+
+    /// Has the block deflated that is full.
+    fn deflate_full_block(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        let block = self.take_block(false);
+        self.dictionary = block.next_dictionary();
+        self.start_workers();
+        let Some(workers) = &self.workers else {
+            let deflated = self.deflater.deflate(&block)?;
+            self.write_block(&deflated, output);
+            return Ok(());
+        };
+        self.promises.push_back(workers.deflate(block)?);
+        while self.promises.len() >= 2 * self.threads {
+            self.write_oldest_block(output)?;
+        }
+        Ok(())
+    }
+
+    fn take_block(&mut self, is_last: bool) -> Block {
+        Block::new(mem::take(&mut self.dictionary), mem::take(&mut self.block).into(), is_last)
+    }
+
+    fn start_workers(&mut self) {
+        if self.threads > 1 && self.workers.is_none() {
+            self.workers = Workers::start(self.threads, 2 * self.threads, self.level);
+            self.threads = self.workers.as_ref().map_or(1, Workers::count);
+        }
+    }
+
+    /// Waits for the block that was given away first; false when there is none.
+    fn write_oldest_block(&mut self, output: &mut Vec<u8>) -> Result<bool, CompressError> {
+        let Some(promise) = self.promises.pop_front() else { return Ok(false) };
+        self.write_block(&promise.wait()?, output);
+        Ok(true)
+    }
+
+    fn write_block(&mut self, deflated: &Deflated, output: &mut Vec<u8>) {
+        if !mem::replace(&mut self.header_is_written, true) {
+            output.extend_from_slice(&header(self.level));
+        }
+        output.extend_from_slice(&deflated.bytes);
+        self.checksum.combine(&deflated.checksum);
+        self.length = self.length.wrapping_add(deflated.length);
+    }
+}
+
+impl EncodeStream for GzipEncoder {
+    fn push(&mut self, mut input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError> {
+        while !input.is_empty() {
+            // A block is deflated when it is known that it is not the last.
+            if self.block.len() == BLOCK {
+                self.deflate_full_block(output)?;
+            }
+            if self.block.is_empty() {
+                self.block.reserve_exact(BLOCK);
+            }
+            let (taken, rest) = input.split_at(input.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(taken);
+            input = rest;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        let last = self.take_block(true);
+        let deflated = self.deflater.deflate(&last)?;
+        while self.write_oldest_block(output)? {}
+        self.write_block(&deflated, output);
+        output.extend_from_slice(&self.checksum.finalize().to_le_bytes());
+        output.extend_from_slice(&self.length.to_le_bytes());
+        Ok(())
+    }
+}
+
+/// No name, no time, no comment; made on Unix.
+fn header(level: u32) -> [u8; 10] {
+    let extra_flags = match level {
+        9 => 2,
+        1 => 4,
+        _ => 0,
+    };
+    [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, extra_flags, 3]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::bufread::GzDecoder;
+
+    use super::*;
+
+    fn sample(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * i / 1000 % 251) as u8).collect()
+    }
+
+    fn encode(mut encoder: GzipEncoder, data: &[u8], chunk: usize) -> Vec<u8> {
+        let mut output = Vec::new();
+        for chunk in data.chunks(chunk) {
+            encoder.push(chunk, &mut output).unwrap();
+        }
+        Box::new(encoder).finish(&mut output).unwrap();
+        output
+    }
+
+    #[test]
+    fn bb_153_there_is_one_member_whatever_the_length() {
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 7 * BLOCK + 1000] {
+            let data = sample(length);
+            let encoded = encode(GzipEncoder::with_threads(6, 3), &data, usize::MAX);
+            let mut one_member = GzDecoder::new(&encoded[..]);
+            let mut decoded = Vec::new();
+            one_member.read_to_end(&mut decoded).unwrap();
+            assert!(decoded == data, "{length}");
+            assert!(one_member.into_inner().is_empty(), "{length}");
+        }
+    }
+
+    #[test]
+    fn bb_153_the_bytes_depend_on_neither_threads_nor_chunks() {
+        let data = sample(5 * BLOCK + 12_345);
+        for level in 1..=9 {
+            let expected = encode(GzipEncoder::with_threads(level, 1), &data, usize::MAX);
+            for (threads, chunk) in [(1, 1000), (2, usize::MAX), (2, 100_000), (7, BLOCK)] {
+                let encoded = encode(GzipEncoder::with_threads(level, threads), &data, chunk);
+                assert!(encoded == expected, "level {level}, {threads} threads, chunks of {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn bb_153_blocks_look_back_at_the_one_before() {
+        // Nothing in it repeats within a window but with the window before.
+        let window: Vec<u8> =
+            (0..20_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let half = &window[..16 << 10];
+        let encode = |data: &[u8]| encode(GzipEncoder::with_threads(6, 2), data, usize::MAX).len();
+        let padding = vec![0; BLOCK - half.len()];
+        let repeated = encode(&[&padding[..], half, half].concat());
+        let alone = encode(&[&padding[..], half].concat());
+        assert!(repeated < alone + 1000, "{repeated} {alone}");
+    }
+
+    #[test]
+    fn bb_153_the_header_is_that_of_zlib_and_the_length_wraps() {
+        for (level, extra_flags) in [(1, 4), (6, 0), (9, 2)] {
+            let mut encoder = GzipEncoder::with_threads(level, 1);
+            encoder.length = u32::MAX;
+            let member = encode(encoder, b"abc", 1);
+            assert_eq!(member[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, extra_flags, 3]);
+            assert_eq!(member[member.len() - 4..], [2, 0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn blocks_that_wait_are_bounded() {
+        let mut encoder = GzipEncoder::with_threads(1, 3);
+        let mut output = Vec::new();
+        for _ in 0..40 {
+            encoder.push(&sample(BLOCK), &mut output).unwrap();
+            assert!(encoder.promises.len() < 6 && encoder.block.len() <= BLOCK);
+        }
+        assert!(!output.is_empty());
+    }
+}

@@ -1,0 +1,166 @@
+//! LZ4 frames.
+//!
+//! In: bytes in chunks of any size. Out, one way: one frame of linked blocks of 256 KiB without checksums, as
+//! PostgreSQL writes them. Out, the other way: what frames of any kind contain.
+//!
+//! The library writes into something and reads from something, and gives it back only at its end. So both are
+//! buffers that can be emptied and filled through a shared reference.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+
+use ::lz4::liblz4::BlockChecksum;
+use ::lz4::{BlockMode, BlockSize, ContentChecksum, Decoder, Encoder, EncoderBuilder};
+
+use super::decoder::{DecodeStream, Step};
+use super::encoder::EncodeStream;
+use super::error::CompressError;
+
+/// Makes one LZ4 frame.
+pub(super) struct Lz4Encoder(Encoder<Sink>);
+
+impl Lz4Encoder {
+    /// For a level between 1 and 12, or the fast compression that is the library's default.
+    pub(super) fn new(level: Option<u32>) -> Result<Self, CompressError> {
+        EncoderBuilder::new()
+            .level(level.unwrap_or(0))
+            .block_size(BlockSize::Max256KB)
+            .block_mode(BlockMode::Linked)
+            .block_checksum(BlockChecksum::NoBlockChecksum)
+            .checksum(ContentChecksum::NoChecksum)
+            .build(Sink::default())
+            .map(Self)
+            .map_err(|error| CompressError::codec(&error))
+    }
+}
+
+impl EncodeStream for Lz4Encoder {
+    fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError> {
+        self.0.write_all(input).map_err(|error| CompressError::codec(&error))?;
+        self.0.writer().drain_to(output);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        let (sink, result) = self.0.finish();
+        sink.drain_to(output);
+        result.map_err(|error| CompressError::codec(&error))
+    }
+}
+
+/// Where the library writes.
+#[derive(Default)]
+struct Sink(Cell<Vec<u8>>);
+
+impl Sink {
+    fn drain_to(&self, output: &mut Vec<u8>) {
+        let mut bytes = self.0.take();
+        output.append(&mut bytes);
+        self.0.set(bytes);
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads frames one behind the other.
+pub(super) struct Lz4Decoder {
+    /// The frame that is being read or has just ended; none after a failure.
+    frame: Option<Decoder<Feed>>,
+}
+
+impl Lz4Decoder {
+    pub(super) fn new() -> Result<Self, CompressError> {
+        let frame = Decoder::new(Feed::default()).map_err(|error| CompressError::corrupt(&error))?;
+        Ok(Self { frame: Some(frame) })
+    }
+
+    fn begin_next_frame(&mut self) -> Result<(), CompressError> {
+        if let Some(frame) = self.frame.take() {
+            let (feed, _) = frame.finish();
+            self.frame = Some(Decoder::new(feed).map_err(|error| CompressError::corrupt(&error))?);
+        }
+        Ok(())
+    }
+}
+
+impl DecodeStream for Lz4Decoder {
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError> {
+        let mut written = 0;
+        while written < output.len() {
+            let Some(frame) = &mut self.frame else {
+                return Err(CompressError::corrupt(&"no frame"));
+            };
+            frame.reader().refill(input);
+            let count = frame.read(&mut output[written..]).map_err(|error| CompressError::corrupt(&error))?;
+            written += count;
+            if count > 0 {
+                continue;
+            }
+            // Without output the library has asked for more than there is, unless its frame has ended.
+            let has_ended = !frame.reader().is_starved.get();
+            if input.is_empty() && frame.reader().is_empty() {
+                return Ok(Step { written, is_whole: has_ended });
+            }
+            if has_ended {
+                self.begin_next_frame()?;
+            }
+        }
+        Ok(Step { written, is_whole: false })
+    }
+}
+
+/// Where the library reads. It never reads beyond the end of a frame.
+#[derive(Default)]
+struct Feed {
+    bytes: Cell<Vec<u8>>,
+    /// `position <= length == bytes.len()`
+    position: Cell<usize>,
+    length: Cell<usize>,
+    /// There was nothing to read.
+    is_starved: Cell<bool>,
+}
+
+impl Feed {
+    /// The most bytes that it takes in.
+    const CAPACITY: usize = 32 << 10;
+
+    /// Takes bytes off the front of the input if it has no others.
+    fn refill(&self, input: &mut &[u8]) {
+        self.is_starved.set(false);
+        if self.is_empty() {
+            let (taken, rest) = input.split_at(input.len().min(Self::CAPACITY));
+            let mut bytes = self.bytes.take();
+            bytes.clear();
+            bytes.extend_from_slice(taken);
+            self.bytes.set(bytes);
+            self.position.set(0);
+            self.length.set(taken.len());
+            *input = rest;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.position.get() == self.length.get()
+    }
+}
+
+impl Read for Feed {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        self.is_starved.set(self.is_empty());
+        let position = self.position.get();
+        let bytes = &self.bytes.get_mut()[position..];
+        let count = bytes.len().min(target.len());
+        target[..count].copy_from_slice(&bytes[..count]);
+        self.position.set(position + count);
+        Ok(count)
+    }
+}

@@ -1,0 +1,89 @@
+//! Zstandard (RFC 8878).
+//!
+//! In: bytes in chunks of any size. Out, one way: one frame, without a dictionary, a checksum or a length. Out, the
+//! other way: what frames contain whose window is within the library's limit of 128 MiB, so that nobody makes it
+//! take more memory than that.
+
+use ::zstd::DEFAULT_COMPRESSION_LEVEL;
+use ::zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+
+use super::decoder::{DecodeStream, Step};
+use super::encoder::EncodeStream;
+use super::error::CompressError;
+
+/// Makes one zstd frame.
+pub(super) struct ZstdEncoder(Encoder<'static>);
+
+impl ZstdEncoder {
+    /// How much room the output gets for each step.
+    const ROOM: usize = 64 << 10;
+
+    /// With threads of the library where it has some, and with matches as far away as they can be if so wanted.
+    pub(super) fn new(
+        level: Option<i32>,
+        workers: Option<u32>,
+        long_distance: bool,
+    ) -> Result<Self, CompressError> {
+        let mut encoder = Encoder::new(level.unwrap_or(DEFAULT_COMPRESSION_LEVEL))
+            .map_err(|error| CompressError::codec(&error))?;
+        if let Some(workers) = workers {
+            encoder
+                .set_parameter(CParameter::NbWorkers(workers))
+                .map_err(|error| CompressError::Workers { workers, reason: error.to_string() })?;
+        }
+        if long_distance {
+            encoder
+                .set_parameter(CParameter::EnableLongDistanceMatching(true))
+                .map_err(|error| CompressError::codec(&error))?;
+        }
+        Ok(Self(encoder))
+    }
+}
+
+impl EncodeStream for ZstdEncoder {
+    fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError> {
+        let mut input = InBuffer::around(input);
+        while input.pos() < input.src.len() {
+            output.reserve(Self::ROOM);
+            let end = output.len();
+            self.0
+                .run(&mut input, &mut OutBuffer::around_pos(output, end))
+                .map_err(|error| CompressError::codec(&error))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        loop {
+            output.reserve(Self::ROOM);
+            let end = output.len();
+            let left = self
+                .0
+                .finish(&mut OutBuffer::around_pos(output, end), true)
+                .map_err(|error| CompressError::codec(&error))?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads frames one behind the other.
+pub(super) struct ZstdDecoder(Decoder<'static>);
+
+impl ZstdDecoder {
+    pub(super) fn new() -> Result<Self, CompressError> {
+        Decoder::new().map(Self).map_err(|error| CompressError::corrupt(&error))
+    }
+}
+
+impl DecodeStream for ZstdDecoder {
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError> {
+        let mut source = InBuffer::around(input);
+        let mut target = OutBuffer::around(output);
+        let wanted = self.0.run(&mut source, &mut target).map_err(|error| CompressError::corrupt(&error))?;
+        let written = target.pos();
+        *input = &input[source.pos()..];
+        Ok(Step { written, is_whole: wanted == 0 })
+    }
+}
