@@ -177,6 +177,26 @@ fn bb_046_bb_131_bb_236_bb_237_the_wal_directory_may_be_missing_or_empty() {
     }
 }
 
+/// The link is made before anything comes, and there is nothing in the manifest's place.
+#[test]
+fn bb_131_bb_215_bb_236_a_wal_directory_and_no_manifest() {
+    let cluster = Cluster::builder(17).start();
+    let scratch = scratch_directory();
+    let [theirs, ours] = ["theirs", "ours"].map(|name| scratch.path().join(name));
+    for (root, program) in [(&theirs, BackupProgram::real(&cluster)), (&ours, BackupProgram::ours())] {
+        for (number, method) in ["stream", "fetch", "none"].into_iter().enumerate() {
+            let run = program.back_up(&cluster, &root.join(number.to_string()));
+            let run = run.args(["-N", "--no-manifest", "--wal-method", method, "--waldir"]);
+            run.arg(root.join(format!("deep/{number}"))).run().expect_success();
+        }
+    }
+    let entries = timeless_entries(&ours);
+    assert_eq!(differences_of_entries(&timeless_entries(&theirs), &entries), "");
+    assert_eq!(entries[Path::new("0/pg_wal")].kind, Kind::Link { target: "deep/0".into() });
+    assert!(entries.contains_key(Path::new("deep/2/summaries")));
+    assert!(!entries.keys().any(|path| path.to_str().unwrap().contains("manifest")));
+}
+
 #[test]
 fn bb_236_bb_237_the_directory_may_be_missing_or_empty() {
     let cluster = Cluster::builder(17).start();

@@ -155,10 +155,10 @@ fn modes(directory: &Path) -> [Vec<u32>; 2] {
 }
 
 #[track_caller]
-fn modes_follow_the_data_directory(initdb_args: &[&str], directories: u32, files: u32) {
-    let builder = initdb_args.iter().fold(Cluster::builder(18), |builder, arg| builder.initdb_arg(arg));
+fn modes_follow_the_data_directory(major: u16, initdb_args: &[&str], directories: u32, files: u32) {
+    let builder = initdb_args.iter().fold(Cluster::builder(major), |builder, arg| builder.initdb_arg(arg));
     let cluster = builder.start();
-    let options: &[&[&str]] = &[&["-R"], &["-Xfetch"], &["-Ft", "-Xnone"]];
+    let options: &[&[&str]] = &[&["-R"], &["-Xfetch"], &["-Ft"], &["-Ft", "-Xnone", "-R"]];
     for_each_backup(&cluster, options, |directory, options| {
         let [found_directories, found_files] = modes(directory);
         assert_eq!(found_files, [files], "{options:?}");
@@ -168,21 +168,31 @@ fn modes_follow_the_data_directory(initdb_args: &[&str], directories: u32, files
     });
 }
 
-#[test]
-fn bb_256_a_private_server_gives_a_private_backup() {
-    modes_follow_the_data_directory(&[], 0o700, 0o600);
+macro_rules! modes {
+    ($($private:ident, $group:ident: $major:literal;)*) => {
+        $(
+            #[test] fn $private() { modes_follow_the_data_directory($major, &[], 0o700, 0o600); }
+            #[test] fn $group() {
+                modes_follow_the_data_directory($major, &["--allow-group-access"], 0o750, 0o640);
+            }
+        )*
+    };
 }
 
-#[test]
-fn bb_257_a_server_with_group_access_gives_a_backup_with_group_access() {
-    modes_follow_the_data_directory(&["--allow-group-access"], 0o750, 0o640);
+modes! {
+    bb_256_a_private_server_of_version_15, bb_257_a_server_of_version_15_with_group_access: 15;
+    bb_256_a_private_server_of_version_18, bb_257_a_server_of_version_18_with_group_access: 18;
 }
 
-#[test]
-fn bb_164_bb_165_what_the_server_leaves_out_is_not_there() {
-    let mut cluster = Cluster::builder(18).start();
+#[track_caller]
+fn what_the_server_leaves_out_is_not_there(major: u16) {
+    let mut cluster = Cluster::builder(major).start();
     cluster.psql("CREATE UNLOGGED TABLE u AS SELECT generate_series(1, 1000) AS i");
     let unlogged = cluster.psql("SELECT pg_relation_filepath('u')");
+    let location = cluster.make_directory("space");
+    cluster.psql(&format!("CREATE TABLESPACE space LOCATION '{}'", location.display()));
+    cluster.psql("CREATE UNLOGGED TABLE v TABLESPACE space AS SELECT generate_series(1, 1000) AS i");
+    let unlogged_elsewhere = cluster.psql("SELECT pg_relation_filepath('v')");
     let database = cluster.data_dir().join(&unlogged).parent().unwrap().to_owned();
     let database = database.strip_prefix(cluster.data_dir()).unwrap().to_owned();
     let never = [
@@ -205,8 +215,9 @@ fn bb_164_bb_165_what_the_server_leaves_out_is_not_there() {
         "pg_subtrans/0000.old",
     ];
     let mut planted: Vec<_> = never.map(|name| cluster.data_dir().join(name)).into();
+    let elsewhere = Path::new(&unlogged_elsewhere).parent().unwrap();
     for name in ["t123_456", "t123_456_fsm", "t123_456.1", "pgsql_tmp"] {
-        planted.push(cluster.data_dir().join(&database).join(name));
+        planted.extend([&database, elsewhere].map(|directory| cluster.data_dir().join(directory).join(name)));
     }
     for path in &planted {
         fs::write(path, "left out").unwrap();
@@ -231,7 +242,9 @@ fn bb_164_bb_165_what_the_server_leaves_out_is_not_there() {
         ServerAccount::current().own(&cluster.data_dir().join(name));
     }
 
-    for_each_backup(&cluster, &[&["-Xnone"]], |directory, _| {
+    let copies = scratch_directory();
+    let mapping = format!("-T{}={}", location.display(), copies.path().join("space").display());
+    for_each_backup(&cluster, &[&["-Xnone", &mapping]], |directory, _| {
         for path in planted.iter().filter(|path| path.exists()) {
             let name = path.strip_prefix(cluster.data_dir()).unwrap();
             let copy = directory.join(name);
@@ -244,8 +257,23 @@ fn bb_164_bb_165_what_the_server_leaves_out_is_not_there() {
         }
         let entries = timeless_entries(directory);
         assert_eq!(entries[Path::new("pg_replslot")].kind, Kind::Directory);
-        assert!(!directory.join(&unlogged).exists());
-        assert!(directory.join(format!("{unlogged}_init")).exists());
+        for unlogged in [&unlogged, &unlogged_elsewhere] {
+            assert!(!directory.join(unlogged).exists());
+            assert!(directory.join(format!("{unlogged}_init")).exists());
+        }
         verify(cluster.installation(), directory, &["--no-parse-wal"]);
     });
+}
+
+macro_rules! left_out {
+    ($($name:ident: $major:literal;)*) => {
+        $( #[test] fn $name() { what_the_server_leaves_out_is_not_there($major); } )*
+    };
+}
+
+left_out! {
+    bb_164_bb_165_what_a_server_of_version_15_leaves_out: 15;
+    bb_164_bb_165_what_a_server_of_version_16_leaves_out: 16;
+    bb_164_bb_165_what_a_server_of_version_17_leaves_out: 17;
+    bb_164_bb_165_what_a_server_of_version_18_leaves_out: 18;
 }

@@ -283,3 +283,65 @@ fn bb_117_bb_189_an_existing_slot_begins_to_hold_wal() {
     assert_eq!(cluster.psql(&segments), "t|t", "{start} {position} {end}");
     assert!(!cluster.log().contains("CREATE_REPLICATION_SLOT"));
 }
+
+/// The stream begins where the segment begins in which the backup does, on the timeline of the backup.
+#[track_caller]
+fn streaming_starts_with_a_whole_segment(major: u16) {
+    let cluster = Cluster::builder(major).initdb_arg("--wal-segsize=1").start();
+    // Somewhere in the middle.
+    cluster.psql("CREATE TABLE t AS SELECT generate_series(1, 5000) AS i");
+    let scratch = scratch_directory();
+    let backup = scratch.path().join("backup");
+    let offset = cluster.log().len();
+    BackupProgram::ours().back_up(&cluster, &backup).arg("-N").run().expect_success();
+    let (start, _) = wal_range(&backup);
+    let segment_start = cluster.psql(&format!(
+        "SELECT '0/0'::pg_lsn + div('{start}'::pg_lsn - '0/0', 1048576) * 1048576, pg_walfile_name('{start}')"
+    ));
+    let (segment_start, name) = segment_start.split_once('|').unwrap();
+    assert_ne!(segment_start, start);
+    let log = cluster.log();
+    let command = log[offset..].lines().find(|line| line.contains("command: START_REPLICATION")).unwrap();
+    assert!(command.ends_with(&format!("\" {segment_start} TIMELINE 1")), "{command}");
+    let first = file_names(&backup.join("pg_wal")).into_iter().find(|name| is_segment_name(name));
+    assert_eq!(first.as_deref(), Some(name));
+}
+
+#[test]
+fn bb_181_streaming_from_postgresql_15_starts_with_a_whole_segment() {
+    streaming_starts_with_a_whole_segment(15);
+}
+
+#[test]
+fn bb_181_streaming_from_postgresql_18_starts_with_a_whole_segment() {
+    streaming_starts_with_a_whole_segment(18);
+}
+
+/// The server has nothing to do: still there is WAL in every backup that is asked to bring it.
+#[track_caller]
+fn there_is_always_a_segment(major: u16) {
+    let cluster = Cluster::builder(major).start();
+    let program = BackupProgram::ours();
+    for options in [&[][..], &["--no-slot"], &["-Xstream"], &["-Xfetch"]] {
+        let scratch = scratch_directory();
+        let [plain, tar, unpacked] = ["plain", "tar", "unpacked"].map(|name| scratch.path().join(name));
+        program.back_up(&cluster, &plain).arg("-N").args(options).run().expect_success();
+        program.back_up(&cluster, &tar).args(["-N", "-Ft"]).args(options).run().expect_success();
+        unpack(&tar, &unpacked);
+        for directory in [plain, unpacked] {
+            let found = segments(&directory.join("pg_wal"));
+            let (start, _) = wal_range(&directory);
+            assert_eq!(found[0], cluster.psql(&format!("SELECT pg_walfile_name('{start}')")), "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn bb_200_bb_204_there_is_always_a_segment_of_postgresql_15() {
+    there_is_always_a_segment(15);
+}
+
+#[test]
+fn bb_200_bb_204_there_is_always_a_segment_of_postgresql_18() {
+    there_is_always_a_segment(18);
+}

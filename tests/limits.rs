@@ -163,39 +163,3 @@ fn a_file_that_may_not_grow_is_an_error() {
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
-
-/// Half a gigabyte, of which a tenth may be in memory at a time; 10,000 small files weigh little too.
-#[test]
-fn memory_does_not_grow_with_the_cluster() {
-    const MOST_MEMORY: u64 = 64 << 20;
-    let program = Personality::named("pg_basebackup");
-    let cluster =
-        Cluster::builder(MAJOR).setting("max_wal_size", "4GB").setting("wal_level", "replica").start();
-    cluster.psql("CREATE TABLE big AS SELECT repeat(md5(i::text), 60) FROM generate_series(1, 260000) i");
-    let small_files = cluster.data_dir().join("small");
-    std::fs::create_dir(&small_files).unwrap();
-    for number in 0..10_000 {
-        std::fs::write(small_files.join(number.to_string()), "x").unwrap();
-    }
-    support::ServerAccount::current().own(&small_files);
-    for format in ["-Fp", "-Ft"] {
-        let directory = scratch_directory();
-        let out = directory.path().join("out");
-        let running = backup(&program, &cluster, &out, &["--no-sync", "-X", "stream", format]).start();
-        let pid = running.pid();
-        let mut peak = 0;
-        support::wait_for("the backup to end", support::DEADLINE, || {
-            peak = peak_memory(pid).unwrap_or(0).max(peak);
-            !Path::new(&format!("/proc/{pid}")).exists() || peak_memory(pid).is_none()
-        });
-        running.finish().expect_success();
-        assert!((1..MOST_MEMORY).contains(&peak), "{format}: {peak} bytes");
-    }
-}
-
-/// The most memory that the process ever had, in bytes; none when it has ended.
-fn peak_memory(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-}

@@ -158,6 +158,23 @@ fn bb_179_too_few_wal_senders_for_the_second_connection() {
     );
 }
 
+/// A server as it is for nobody but its own clients.
+#[test]
+fn bb_066_a_server_without_replication() {
+    let settings = [("max_wal_senders", "0"), ("wal_level", "minimal")];
+    let builder =
+        settings.iter().fold(Cluster::builder(MAJOR), |builder, (name, value)| builder.setting(name, value));
+    let cluster = builder.start();
+    let attempt = Attempt::new(&cluster, &["-D", "DIR/out", "-U", "postgres"]);
+    assert_refused(
+        &attempt,
+        "pg_basebackup: error: connection to server at \"127.0.0.1\", port PORT failed: FATAL:  number of requested \
+         standby connections exceeds max_wal_senders (currently 0)\n\
+         pg_basebackup: hint: Raise max_wal_senders on the server, or end other replication connections: a base \
+         backup takes one, and a second one for -X stream.\n",
+    );
+}
+
 /// Servers do not count replication connections against this limit; both programs succeed.
 #[test]
 fn bb_178_a_connection_limit_of_one_is_no_obstacle() {

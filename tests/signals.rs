@@ -98,7 +98,7 @@ fn bb_246_bb_249_nothing_is_taken_away_where_that_is_asked_for() {
 
 /// The server's process that sends WAL is stopped, so that the end of the backup is awaited in vain.
 #[test]
-fn bb_249_while_the_end_of_wal_is_awaited() {
+fn bb_196_bb_249_while_the_end_of_wal_is_awaited() {
     let cluster = Cluster::builder(MAJOR).start();
     let program = Personality::named("pg_basebackup");
     let directory = scratch_directory();

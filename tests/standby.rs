@@ -9,23 +9,57 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use support::base_backup::{BackupProgram, file_names, manifest, members, unpack, verify};
+use support::base_backup::{
+    BackupProgram, file_names, manifest, members, unpack, verify, verify_if_possible,
+};
 use support::{Cluster, Run, scratch_directory};
 
-/// The lines that a backup has appended to the settings of the server.
-fn appended_settings(cluster: &Cluster, data_directory: &Path) -> Vec<String> {
+/// The lines that a backup has added to the settings of the server.
+fn settings_added(cluster: &Cluster, data_directory: &Path) -> Vec<String> {
+    if cluster.installation().major() < 12 {
+        let settings = fs::read_to_string(data_directory.join("recovery.conf")).unwrap();
+        return settings.lines().map(str::to_owned).collect();
+    }
     let name = "postgresql.auto.conf";
     let [before, after] = [cluster.data_dir(), data_directory]
         .map(|directory| fs::read_to_string(directory.join(name)).unwrap());
     after.strip_prefix(&before).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// The settings are where that server looks for them, and nowhere else.
 #[track_caller]
-fn assert_is_standby_directory(directory: &Path) {
-    let signal = fs::metadata(directory.join("standby.signal")).unwrap();
-    assert_eq!((signal.len(), signal.permissions().mode() & 0o7777), (0, 0o600));
-    let settings = fs::metadata(directory.join("postgresql.auto.conf")).unwrap();
-    assert_eq!(settings.permissions().mode() & 0o7777, 0o600);
+fn assert_is_standby_directory(primary: &Cluster, directory: &Path) {
+    let major = primary.installation().major();
+    let (settings, expected) = if major < 12 {
+        ("recovery.conf", &["standby_mode", "primary_conninfo", "primary_slot_name"][..])
+    } else {
+        let signal = fs::metadata(directory.join("standby.signal")).unwrap();
+        assert_eq!((signal.len(), signal.permissions().mode() & 0o7777), (0, 0o600));
+        ("postgresql.auto.conf", &["primary_conninfo", "primary_slot_name"][..])
+    };
+    assert_eq!(directory.join("recovery.conf").exists(), major < 12);
+    assert_eq!(directory.join("standby.signal").exists(), major >= 12);
+    let mode = fs::metadata(directory.join(settings)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    let lines = settings_added(primary, directory);
+    let names: Vec<&str> = lines.iter().map(|line| line.split(" = ").next().unwrap()).collect();
+    assert_eq!(names, expected);
+}
+
+/// The manifest is the one that the server made, without a word of what was added, and the verifier does not mind.
+#[track_caller]
+fn assert_is_verified(primary: &Cluster, directory: &Path) {
+    verify_if_possible(primary.installation(), directory, &[]);
+    if primary.installation().major() < 13 {
+        return;
+    }
+    let manifest = manifest(directory);
+    let listed =
+        |name: &str| manifest["Files"].as_array().unwrap().iter().find(|file| file["Path"] == name).cloned();
+    let settings = listed("postgresql.auto.conf").unwrap();
+    let length = fs::metadata(directory.join("postgresql.auto.conf")).unwrap().len();
+    assert!(settings["Size"].as_u64().unwrap() < length);
+    assert_eq!(listed("standby.signal"), None);
 }
 
 /// The standby starts, receives what the primary writes through its slot, and becomes a primary.
@@ -60,8 +94,8 @@ fn plain_backup_is_a_standby(major: u16) {
     let backup = scratch.path().join("backup");
     let program = BackupProgram::ours();
     program.back_up(&primary, &backup).args(["-R", "-C", "-S", "standby"]).run().expect_success();
-    verify(primary.installation(), &backup, &[]);
-    assert_is_standby_directory(&backup);
+    assert_is_verified(&primary, &backup);
+    assert_is_standby_directory(&primary, &backup);
     assert_streams_and_is_promoted(&primary, &backup);
 }
 
@@ -74,8 +108,8 @@ fn tar_backup_is_a_standby(major: u16) {
     let options = ["-N", "-Ft", "-R", "-C", "-S", "standby"];
     program.back_up(&primary, &archives).args(options).run().expect_success();
     unpack(&archives, &unpacked);
-    verify(primary.installation(), &unpacked, &[]);
-    assert_is_standby_directory(&unpacked);
+    assert_is_verified(&primary, &unpacked);
+    assert_is_standby_directory(&primary, &unpacked);
     assert_streams_and_is_promoted(&primary, &unpacked);
 }
 
@@ -89,10 +123,15 @@ macro_rules! with_each_version {
 }
 
 with_each_version! {
-    bb_161_bb_175_standby_of_postgresql_15_from_plain, bb_157_bb_175_standby_of_postgresql_15_from_tar: 15;
-    bb_161_bb_175_standby_of_postgresql_16_from_plain, bb_157_bb_175_standby_of_postgresql_16_from_tar: 16;
-    bb_161_bb_175_standby_of_postgresql_17_from_plain, bb_157_bb_175_standby_of_postgresql_17_from_tar: 17;
-    bb_161_bb_175_standby_of_postgresql_18_from_plain, bb_157_bb_175_standby_of_postgresql_18_from_tar: 18;
+    bb_161_bb_175_standby_of_postgresql_10_from_plain, bb_159_bb_175_standby_of_postgresql_10_from_tar: 10;
+    bb_161_bb_175_standby_of_postgresql_11_from_plain, bb_159_bb_175_standby_of_postgresql_11_from_tar: 11;
+    bb_161_bb_175_standby_of_postgresql_12_from_plain, bb_157_bb_158_bb_175_standby_of_postgresql_12_from_tar: 12;
+    bb_161_bb_162_bb_175_standby_of_postgresql_13_from_plain, bb_157_bb_158_bb_162_bb_175_standby_of_postgresql_13_from_tar: 13;
+    bb_161_bb_162_bb_175_standby_of_postgresql_14_from_plain, bb_157_bb_158_bb_162_bb_175_standby_of_postgresql_14_from_tar: 14;
+    bb_161_bb_162_bb_175_standby_of_postgresql_15_from_plain, bb_157_bb_158_bb_162_bb_175_standby_of_postgresql_15_from_tar: 15;
+    bb_161_bb_162_bb_175_standby_of_postgresql_16_from_plain, bb_157_bb_158_bb_162_bb_175_standby_of_postgresql_16_from_tar: 16;
+    bb_161_bb_162_bb_175_standby_of_postgresql_17_from_plain, bb_157_bb_158_bb_162_bb_175_standby_of_postgresql_17_from_tar: 17;
+    bb_161_bb_162_bb_175_standby_of_postgresql_18_from_plain, bb_157_bb_158_bb_162_bb_175_standby_of_postgresql_18_from_tar: 18;
 }
 
 /// The environment in which a backup with `-R` is taken, and its arguments besides the usual ones.
@@ -146,7 +185,7 @@ fn settings_written(
     } else {
         directory
     };
-    appended_settings(cluster, &data_directory)
+    settings_added(cluster, &data_directory)
 }
 
 /// The real program is the one of the server's version: what libpq of a server does not know is left out, and
@@ -165,6 +204,11 @@ fn settings_are_those_of_the_real_program(major: u16) {
     }
     let [plain, tar] = ["plain", "tar"].map(|format| settings_written(&ours, &cluster, &SETTINGS[0], format));
     assert_eq!(plain, tar);
+}
+
+#[test]
+fn bb_167_bb_169_bb_172_bb_174_settings_for_a_standby_of_postgresql_14() {
+    settings_are_those_of_the_real_program(14);
 }
 
 #[test]

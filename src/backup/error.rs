@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
 use super::location::InvalidLocation;
+use super::recovery_conf::InvalidRecovery;
 use super::verify_in_flight::Difference;
 use crate::client::ClientError;
+use crate::compress::{CompressError, InvalidCompression};
 use crate::connection::ConnectError;
 use crate::manifest::ManifestError;
 use crate::protocol::{ResultSetError, UnsupportedServer};
@@ -27,6 +29,46 @@ pub enum BackupError {
     /// The server is too old for this client, or too new.
     #[error(transparent)]
     UnsupportedServer(#[from] UnsupportedServer),
+    /// An incremental backup is wanted of a server before 17 (BB-058).
+    #[error("server does not support incremental backup")]
+    IncrementalUnsupported,
+    /// A target is wanted of a server before 15 (BB-056).
+    #[error("backup targets are not supported by this server version")]
+    TargetsUnsupported,
+    /// Compression is wanted of a server before 15 (BB-057).
+    #[error("server does not support server-side compression")]
+    ServerCompressionUnsupported,
+    /// Recovery settings would have to be put into a backup that does not come here (BB-050).
+    #[error("recovery configuration cannot be written when a backup target is used")]
+    RecoveryWithTarget,
+    /// The recovery settings are none that the server's version could follow.
+    #[error(transparent)]
+    RecoverySettings(#[from] InvalidRecovery),
+    /// The manifest that an incremental backup refers to could not be opened.
+    #[error("could not open file \"{}\"", .path.display())]
+    OpenReferenceManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// The manifest that an incremental backup refers to could not be read.
+    #[error("could not read file \"{}\"", .path.display())]
+    ReadReferenceManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// The server takes the manifest that an incremental backup refers to, but it is none that this client
+    /// can vouch for.
+    #[error("could not use backup manifest \"{}\"", .path.display())]
+    UnsoundReferenceManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
     /// Something could not be stored.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -36,6 +78,24 @@ pub enum BackupError {
     /// An archive is of a kind that cannot be read (BB-105).
     #[error("cannot parse archive \"{0}\"")]
     UnknownArchive(String),
+    /// An archive could not be compressed or decompressed.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+    /// A compression that this client would have to do itself, and cannot.
+    #[error(transparent)]
+    Compression(#[from] InvalidCompression),
+    /// Members were asked to be compressed.
+    #[error("only tar mode backups can be compressed")]
+    CompressedMembers,
+    /// The manifest cannot become a member of an archive that passes through compressed (BB-150).
+    #[error("cannot inject manifest into a compressed tar file")]
+    ManifestIntoCompressed,
+    /// A single archive was wanted of a cluster that has several (BB-144).
+    #[error("can only write single tablespace to stdout, database has {0}")]
+    SeveralTablespaces(usize),
+    /// The server sends data although it should put the backup elsewhere.
+    #[error("server sent data of a backup that it should keep")]
+    UnexpectedData,
     /// A tablespace has a place that it cannot have.
     #[error(transparent)]
     Location(#[from] InvalidLocation),
@@ -138,6 +198,12 @@ impl BackupError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Connect(error) | Self::ConnectReceiver(error) => error.hint(),
+            Self::ManifestIntoCompressed => Some(
+                "Use client-side compression, send the output to a directory rather than standard output, \
+                 or use --no-manifest."
+                    .to_owned(),
+            ),
+            Self::RecoverySettings(error) => error.hint().map(str::to_owned),
             _ => None,
         }
     }

@@ -10,23 +10,26 @@ use std::os::unix::ffi::OsStrExt;
 
 use bytes::Bytes;
 
+use super::archive_format::ArchiveFormat;
+use super::archive_rules::ArchiveRules;
 use super::destination::{Destination, Form};
 use super::error::BackupError;
 use super::location::ArchiveLocation;
-use super::member_injection::{MemberInjection, Stretch};
+use super::member_injection::InjectedAttributes;
+use super::open_archive::{LastMember, OpenArchive, Treatment};
 use super::outlet::Outlet;
+use super::statements::Statements;
 use super::verify_in_flight::{Compared, Comparison, ReceivedFiles};
-use crate::manifest::{FileEntry, ManifestItem, ManifestReader, WalRange};
+use crate::manifest::{FileEntry, ManifestItem, ManifestReader};
 use crate::protocol::{ArchiveName, Tablespace};
-use crate::tar::{Piece, TarError, TarSplitter};
-use crate::types::SystemId;
+use crate::storage::Spool;
+use crate::tar::{Piece, TarError, padding_len};
 
 /// The state between two events.
 pub(super) struct Intake<'d, D: ?Sized> {
     outlet: Outlet<'d, D>,
     tablespaces: &'d [Tablespace],
-    /// For the main archive, taken when it begins.
-    injection: Option<MemberInjection>,
+    rules: ArchiveRules,
     /// The archives that have begun, by the OID of their tablespace; none for the main one.
     archives: HashSet<Option<u32>>,
     stage: Stage,
@@ -42,16 +45,11 @@ enum Stage {
         reader: ManifestReader,
         comparison: Comparison,
         statements: Statements,
+        /// Where it becomes a member, the archive and what came of the manifest.
+        member: Option<Box<(LastMember, InjectedAttributes, Spool)>>,
     },
     /// Something failed; nothing follows.
     Broken,
-}
-
-/// What a manifest says of the backup as a whole.
-#[derive(Debug, Default)]
-pub(super) struct Statements {
-    pub(super) system_id: Option<SystemId>,
-    pub(super) wal_ranges: Vec<WalRange>,
 }
 
 /// What was found out about a backup with a manifest.
@@ -61,29 +59,16 @@ pub(super) struct Verified {
     pub(super) statements: Statements,
 }
 
-/// The archive at hand, and how it reaches the destination.
-#[expect(clippy::large_enum_variant, reason = "there is one, in a box")]
-enum OpenArchive {
-    /// As it is.
-    AsReceived(TarSplitter),
-    /// With files put into it on the way.
-    Injected {
-        injection: MemberInjection,
-        /// Cuts what comes out again, where the destination wants members.
-        members: Option<TarSplitter>,
-    },
-}
-
 impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     pub(super) fn new(
         destination: &'d mut D,
         tablespaces: &'d [Tablespace],
         received: ReceivedFiles,
-        injection: Option<MemberInjection>,
+        rules: ArchiveRules,
     ) -> Self {
         let stage = Stage::Between(received);
         let outlet = Outlet::new(destination);
-        Self { outlet, tablespaces, injection, archives: HashSet::new(), stage }
+        Self { outlet, tablespaces, rules, archives: HashSet::new(), stage }
     }
 
     /// The destination, for a look at what it is doing.
@@ -99,35 +84,56 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     /// An archive begins.
     pub(super) fn begin_archive(&mut self, name: &ArchiveName, path: &[u8]) -> Result<(), BackupError> {
         let mut received = self.end_archive()?;
-        if !name.is_plain_tar() {
-            return Err(BackupError::UnknownArchive(name.to_string()));
-        }
         let location = ArchiveLocation::of_archive(path, self.tablespaces)?;
         received.begin_archive(location.oid());
         if !self.archives.insert(location.oid()) {
             return Err(BackupError::UnexpectedArchive(name.to_string()));
         }
-        let is_main = location == ArchiveLocation::Main;
-        self.outlet.begin_archive(name, &location)?;
-        let archive = match self.injection.take_if(|_| is_main) {
-            None => OpenArchive::AsReceived(TarSplitter::new()),
-            Some(injection) => OpenArchive::Injected {
-                injection,
-                members: (self.outlet.form() == Form::Members).then(TarSplitter::new),
-            },
+        let treatment = self.treatment(name, location == ArchiveLocation::Main, received.are_wanted())?;
+        let stored_name = match &treatment {
+            Treatment { format: ArchiveFormat::Tar(None), compression: Some(spec), .. } => {
+                &name.compressed(spec.method)
+            }
+            _ => name,
         };
-        self.stage = Stage::Archive { received, archive: Box::new(archive) };
+        self.outlet.begin_archive(stored_name, &location)?;
+        let archive = Box::new(OpenArchive::begin(treatment, self.outlet.form())?);
+        self.stage = Stage::Archive { received, archive };
         Ok(())
+    }
+
+    fn treatment(
+        &mut self,
+        name: &ArchiveName,
+        is_main: bool,
+        is_verified: bool,
+    ) -> Result<Treatment, BackupError> {
+        let format = ArchiveFormat::of(name);
+        let injection = self.rules.injection.take_if(|_| is_main);
+        let must_be_read = is_verified || injection.is_some() || self.outlet.form() == Form::Members;
+        let compression = match format {
+            ArchiveFormat::Unknown if must_be_read => {
+                return Err(BackupError::UnknownArchive(name.to_string()));
+            }
+            ArchiveFormat::Unknown => None,
+            ArchiveFormat::Tar(None) => self.rules.compression,
+            ArchiveFormat::Tar(Some(_)) => self.rules.recompression.filter(|_| injection.is_some()),
+        };
+        Ok(Treatment { format, injection, compression, lacks_end: self.rules.lack_end })
     }
 
     /// The next bytes of the archive or the manifest at hand.
     pub(super) fn data(&mut self, data: &Bytes) -> Result<(), BackupError> {
         match &mut self.stage {
-            Stage::Archive { received, archive } => archive.take(data, received, &mut self.outlet),
-            Stage::Manifest { reader, comparison, statements } => {
+            Stage::Archive { received, archive } => {
+                archive.take(data, &mut observer(received), &mut self.outlet)
+            }
+            Stage::Manifest { reader, comparison, statements, member } => {
                 read_manifest(reader, data, comparison, statements)?;
-                self.outlet.write(data.clone());
-                Ok(())
+                match member {
+                    None => self.outlet.write(data.clone()),
+                    Some(member) => Ok(member.2.append(data)?),
+                }
             }
             // The stream's own order was checked where it was decoded.
             Stage::Between(_) | Stage::Broken => Ok(()),
@@ -136,10 +142,19 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
 
     /// The archives are complete and the manifest begins.
     pub(super) fn begin_manifest(&mut self) -> Result<(), BackupError> {
-        let comparison = self.end_archive()?.compare()?;
-        self.outlet.begin_manifest()?;
+        let (received, member) = match self.rules.manifest_member {
+            None => (self.end_archive()?, None),
+            Some(attributes) => {
+                let (received, archive) = self.end_last_archive()?;
+                (received, Some(Box::new((archive, attributes, Spool::default()))))
+            }
+        };
+        let comparison = received.compare()?;
+        if member.is_none() {
+            self.outlet.begin_manifest()?;
+        }
         let (reader, statements) = (ManifestReader::new(), Statements::default());
-        self.stage = Stage::Manifest { reader, comparison, statements };
+        self.stage = Stage::Manifest { reader, comparison, statements, member };
         Ok(())
     }
 
@@ -147,10 +162,16 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     pub(super) fn finish(mut self) -> Result<Option<Verified>, BackupError> {
         let stage = std::mem::replace(&mut self.stage, Stage::Broken);
         let verified = match stage {
-            Stage::Manifest { reader, comparison, statements } => {
+            Stage::Manifest { reader, comparison, statements, member } => {
                 reader.finish()?;
                 let compared = comparison.finish()?;
-                self.outlet.end_manifest()?;
+                match member {
+                    None => self.outlet.end_manifest()?,
+                    Some(member) => {
+                        let (archive, attributes, manifest) = *member;
+                        add_manifest(archive, attributes, manifest, &mut self.outlet)?;
+                    }
+                }
                 Some(Verified { compared, statements })
             }
             stage => {
@@ -179,97 +200,47 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         match std::mem::replace(&mut self.stage, Stage::Broken) {
             Stage::Between(received) => Ok(received),
             Stage::Archive { mut received, archive } => {
-                archive.finish(&mut received, &mut self.outlet)?;
+                archive.finish(&mut observer(&mut received), &mut self.outlet)?;
                 self.outlet.end_archive()?;
                 Ok(received)
             }
             Stage::Manifest { .. } | Stage::Broken => Err(TarError::UnfinishedMember.into()),
         }
     }
-}
 
-impl OpenArchive {
-    fn take<D: Destination + ?Sized>(
-        &mut self,
-        chunk: &Bytes,
-        received: &mut ReceivedFiles,
-        outlet: &mut Outlet<'_, D>,
-    ) -> Result<(), BackupError> {
-        match self {
-            Self::AsReceived(splitter) => {
-                let members = outlet.form() == Form::Members;
-                let mut rest: &[u8] = chunk;
-                while let Some(piece) = splitter.next_piece(&mut rest)? {
-                    received.observe(&piece);
-                    if members {
-                        store(&piece, chunk, outlet)?;
-                    }
-                }
-                if !members && !chunk.is_empty() {
-                    outlet.write(chunk.clone());
-                }
-                Ok(())
+    /// Ends the archive at hand but for a member that is still to come.
+    fn end_last_archive(&mut self) -> Result<(ReceivedFiles, LastMember), BackupError> {
+        match std::mem::replace(&mut self.stage, Stage::Broken) {
+            Stage::Archive { mut received, archive } => {
+                let archive = archive.before_last_member(&mut observer(&mut received), &mut self.outlet)?;
+                Ok((received, archive))
             }
-            Self::Injected { injection, members } => {
-                for stretch in injection.push(chunk, |piece| received.observe(piece))? {
-                    let bytes = match stretch {
-                        Stretch::Received(slice) => chunk.slice_ref(slice),
-                        Stretch::Written(written) => written.into(),
-                    };
-                    pass_on(bytes, members, outlet)?;
-                }
-                Ok(())
-            }
+            _ => Err(BackupError::NoMainArchive),
         }
     }
+}
 
-    fn finish<D: Destination + ?Sized>(
-        mut self,
-        received: &mut ReceivedFiles,
-        outlet: &mut Outlet<'_, D>,
-    ) -> Result<(), BackupError> {
-        // An empty member at the very end is complete without another byte.
-        self.take(&Bytes::new(), received, outlet)?;
-        match self {
-            Self::AsReceived(splitter) => splitter.finish()?,
-            Self::Injected { injection, mut members } => {
-                pass_on(injection.finish()?.into(), &mut members, outlet)?;
-            }
-        }
+/// Whoever looks at the pieces of an archive as they pass.
+fn observer(received: &mut ReceivedFiles) -> impl FnMut(&Piece<'_>) -> Result<(), BackupError> {
+    |piece| {
+        received.observe(piece);
         Ok(())
     }
 }
 
-fn pass_on<D: Destination + ?Sized>(
-    bytes: Bytes,
-    members: &mut Option<TarSplitter>,
+/// Puts the manifest into the archive, and ends it.
+fn add_manifest<D: Destination + ?Sized>(
+    mut archive: LastMember,
+    attributes: InjectedAttributes,
+    manifest: Spool,
     outlet: &mut Outlet<'_, D>,
 ) -> Result<(), BackupError> {
-    match members {
-        None => outlet.write(bytes),
-        Some(splitter) => {
-            let mut rest: &[u8] = &bytes;
-            while let Some(piece) = splitter.next_piece(&mut rest)? {
-                store(&piece, &bytes, outlet)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Hands over a piece whose slices are parts of `chunk`.
-fn store<D: Destination + ?Sized>(
-    piece: &Piece<'_>,
-    chunk: &Bytes,
-    outlet: &mut Outlet<'_, D>,
-) -> Result<(), BackupError> {
-    match piece {
-        Piece::Entry(entry) => outlet.begin_member(entry)?,
-        Piece::Data(data) => outlet.write(chunk.slice_ref(data)),
-        Piece::EntryEnd => outlet.end_member()?,
-        Piece::Padding(_) | Piece::End(_) => {}
-    }
-    Ok(())
+    let size = manifest.length();
+    archive.write(Bytes::copy_from_slice(&attributes.header("backup_manifest", size).to_block()?), outlet)?;
+    manifest.read(|piece| archive.write(piece, outlet))?;
+    archive.write(Bytes::from(vec![0; padding_len(size)]), outlet)?;
+    archive.finish(outlet)?;
+    Ok(outlet.end_archive()?)
 }
 
 fn read_manifest(
@@ -322,7 +293,8 @@ mod tests {
         let announced = |oid, location: &'static str| Tablespace { oid, location: location.into(), size: 0 };
         let tablespaces = [announced(Some(5), "/srv/ts"), announced(None, "")];
         let mut destination = Nowhere;
-        let mut intake = Intake::new(&mut destination, &tablespaces, ReceivedFiles::unwanted(), None);
+        let mut intake =
+            Intake::new(&mut destination, &tablespaces, ReceivedFiles::unwanted(), ArchiveRules::default());
         let name = ArchiveName::new(b"x.tar").unwrap();
         let taken = paths.iter().try_for_each(|path| intake.begin_archive(&name, path.as_bytes()));
         taken.and_then(|()| intake.finish().map(drop)).map_err(|error| error.to_string())

@@ -6,9 +6,11 @@
 //! whatever the server sent (BB-142).
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
+use crate::storage::Access;
 use crate::tar::{
     END_OF_ARCHIVE, Entry, EntryKind, MemberHeader, Piece, TarError, TarSplitter, padding_len, with_new_size,
 };
@@ -78,6 +80,7 @@ pub struct MemberInjection {
     splitter: TarSplitter,
     appended: Option<InjectedFile>,
     replaced: Option<InjectedFile>,
+    left_out: Option<&'static str>,
     attributes: InjectedAttributes,
     at_hand: AtHand,
     append_done: bool,
@@ -105,10 +108,16 @@ impl MemberInjection {
             splitter: TarSplitter::new(),
             appended,
             replaced,
+            left_out: None,
             attributes,
             at_hand: AtHand::Kept,
             append_done: false,
         }
+    }
+
+    /// Drops members of that name, too.
+    pub fn without(self, path: &'static str) -> Self {
+        Self { left_out: Some(path), ..self }
     }
 
     /// Takes in a chunk and returns the part of the archive that it settles. `observe` sees every piece of
@@ -169,7 +178,8 @@ impl MemberInjection {
             file.as_ref().is_some_and(|file| file.path.as_bytes() == entry.path.as_bytes())
         };
         let header = self.splitter.header_block();
-        if named(&self.replaced) {
+        let is_left_out = self.left_out.is_some_and(|path| path.as_bytes() == entry.path.as_bytes());
+        if is_left_out || named(&self.replaced) {
             self.at_hand = AtHand::Dropped;
             rewriting.leave_out(start, end);
         } else if let Some(file) = self.appended.as_ref().filter(|_| entry.kind == EntryKind::File)
@@ -200,8 +210,14 @@ impl MemberInjection {
 }
 
 impl InjectedAttributes {
+    /// Those of files that are made now, for whoever may read the backup.
+    pub(super) fn now(access: Access) -> Self {
+        let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { mode: access.file_mode(), modified_at }
+    }
+
     /// The header of a new member. The owner's numbers are those of the reference implementation.
-    const fn header(self, path: &str, size: u64) -> MemberHeader<'_> {
+    pub(super) const fn header(self, path: &str, size: u64) -> MemberHeader<'_> {
         MemberHeader {
             path: path.as_bytes(),
             mode: self.mode,

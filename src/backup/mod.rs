@@ -1,6 +1,7 @@
 //! One base backup from start to finish.
 //!
 //! ```text
+//! reference manifest ──► UPLOAD_MANIFEST                                (before an incremental backup)
 //! BASE_BACKUP ──► intake ──► destination
 //!                 │ cut into members, hash, compare with the manifest
 //!                 └ put recovery settings into the main archive
@@ -12,19 +13,27 @@
 //! printed: whoever wants to know what happens is an [`Observer`].
 
 mod accompanying_wal;
+mod archive_format;
+mod archive_rules;
 mod cleanup;
+mod compressor;
 mod destination;
 mod error;
 mod intake;
 mod location;
 pub mod member_injection;
 mod observer;
+mod open_archive;
 mod options;
 mod outlet;
 mod recovery_conf;
 pub mod recovery_injection;
 mod recovery_options;
+mod reference_manifest;
 mod run;
+mod server_support;
+mod statements;
+mod transfer;
 pub mod verify_in_flight;
 
 pub use cleanup::CleanUpPolicy;
@@ -36,5 +45,6 @@ pub use error::BackupError;
 pub use location::{ArchiveLocation, InvalidLocation};
 pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
 pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, WalMethod};
-pub use recovery_options::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
+pub use recovery_conf::InvalidRecovery;
+pub use recovery_options::{RecoveryOptions, RecoveryRole, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};

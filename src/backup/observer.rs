@@ -3,6 +3,7 @@ use std::path::Path;
 use super::error::BackupError;
 use crate::connection::Notice;
 use crate::protocol::{EndPoint, StartPoint};
+use crate::types::ServerVersion;
 
 /// Watches a backup: the progress line, the log and any metrics are observers.
 ///
@@ -18,6 +19,8 @@ pub trait Observer: Send + Sync {
 pub enum Event<'a> {
     /// A notice or warning; it can come at any time (BB-096).
     Notice(&'a Notice),
+    /// The server is newer than all that are known, and is taken for the newest of those.
+    NewerServer(&'a ServerVersion),
     /// The backup was asked for; the server writes its checkpoint first.
     WaitingForCheckpoint,
     /// The checkpoint is complete.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::destination::{Destination, Form};
+use super::error::BackupError;
 use super::location::ArchiveLocation;
 use crate::protocol::ArchiveName;
 use crate::storage::StorageError;
@@ -11,15 +12,20 @@ use crate::tar::Entry;
 /// A destination and the pieces that it does not have yet.
 ///
 /// The server sends 32 KiB at a time, and a read brings several of those: one write for all of them costs less
-/// than one for each. No piece stays longer than until the next read.
+/// than one for each. No piece stays longer than until the next read, and what a read expands to when it is
+/// decompressed does not pile up.
 pub(super) struct Outlet<'d, D: ?Sized> {
     destination: &'d mut D,
     waiting: Vec<Bytes>,
+    waiting_bytes: usize,
 }
+
+/// The most bytes that wait, except for one piece.
+const MOST_WAITING: usize = 512 << 10;
 
 impl<'d, D: Destination + ?Sized> Outlet<'d, D> {
     pub(super) fn new(destination: &'d mut D) -> Self {
-        Self { destination, waiting: Vec::new() }
+        Self { destination, waiting: Vec::new(), waiting_bytes: 0 }
     }
 
     pub(super) fn destination(&self) -> &D {
@@ -31,8 +37,16 @@ impl<'d, D: Destination + ?Sized> Outlet<'d, D> {
     }
 
     /// Takes the next bytes of whatever is being written.
-    pub(super) fn write(&mut self, piece: Bytes) {
+    pub(super) fn write(&mut self, piece: Bytes) -> Result<(), BackupError> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.waiting_bytes += piece.len();
         self.waiting.push(piece);
+        if self.waiting_bytes > MOST_WAITING {
+            self.flush()?;
+        }
+        Ok(())
     }
 
     /// Hands over what waits.
@@ -40,6 +54,7 @@ impl<'d, D: Destination + ?Sized> Outlet<'d, D> {
         if !self.waiting.is_empty() {
             self.destination.write(&self.waiting)?;
             self.waiting.clear();
+            self.waiting_bytes = 0;
         }
         Ok(())
     }

@@ -1,33 +1,41 @@
-//! What `-R` puts into the main archive in tar format.
+//! What is put into the main archive so that the server that starts on it recovers as it should.
 //!
-//! In: the version of the server and the settings as text. Out: the [`MemberInjection`] that makes a standby
-//! of whoever unpacks the archive.
+//! In: the version of the server, what it shall be, and the settings as text. Out: the [`MemberInjection`] that puts
+//! them where a server of that version looks for them.
 
 use zeroize::Zeroizing;
 
 use super::member_injection::{InjectedAttributes, InjectedFile, MemberInjection};
+use super::recovery_options::RecoveryRole;
+use crate::protocol::ServerFeatures;
 use crate::types::ServerVersion;
 
-/// The first major version that takes recovery settings from `postgresql.auto.conf`.
-const FIRST_WITH_SIGNAL_FILES: u32 = 12;
-
-/// Rewrites the main archive of a server so that it starts as a standby with these settings.
+/// Rewrites the main archive of a server so that it starts in that role with these settings.
 ///
-/// From version 12 on the settings are put behind those in `postgresql.auto.conf`, without a newline
-/// between, and an empty `standby.signal` takes the place of any other (BB-157, BB-158). Before that, they
-/// are a `recovery.conf` that takes the place of any other (BB-159).
+/// From version 12 on the settings are put behind those in `postgresql.auto.conf`, without a newline between, and an
+/// empty `standby.signal` or `recovery.signal` takes the place of any other (BB-157, BB-158); a server with both would
+/// be a standby, so that the former is left out where the latter is meant. Before version 12, the settings are a
+/// `recovery.conf` that takes the place of any other (BB-159).
 pub fn recovery_injection(
     server: &ServerVersion,
+    role: RecoveryRole,
     settings: Zeroizing<Vec<u8>>,
     attributes: InjectedAttributes,
 ) -> MemberInjection {
-    if server.major() >= FIRST_WITH_SIGNAL_FILES {
-        let configuration = InjectedFile { path: "postgresql.auto.conf", content: settings };
-        let signal = InjectedFile { path: "standby.signal", content: Zeroizing::default() };
-        MemberInjection::new(Some(configuration), Some(signal), attributes)
-    } else {
+    if !ServerFeatures::of(server).signal_files {
         let configuration = InjectedFile { path: "recovery.conf", content: settings };
-        MemberInjection::new(None, Some(configuration), attributes)
+        return MemberInjection::new(None, Some(configuration), attributes);
+    }
+    let configuration = InjectedFile { path: "postgresql.auto.conf", content: settings };
+    let signal = |path| InjectedFile { path, content: Zeroizing::default() };
+    match role {
+        RecoveryRole::Standby => {
+            MemberInjection::new(Some(configuration), Some(signal("standby.signal")), attributes)
+        }
+        RecoveryRole::Restored => {
+            MemberInjection::new(Some(configuration), Some(signal("recovery.signal")), attributes)
+                .without("standby.signal")
+        }
     }
 }
 
@@ -41,6 +49,10 @@ mod tests {
 
     /// The archive of the tar crate's builder after injection, as names and contents.
     fn injected(version: &str, members: &[(&str, &str)]) -> Vec<(String, String)> {
+        injected_as(RecoveryRole::Standby, version, members)
+    }
+
+    fn injected_as(role: RecoveryRole, version: &str, members: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut builder = ::tar::Builder::new(Vec::new());
         for (path, data) in members {
             let mut header = ::tar::Header::new_ustar();
@@ -49,8 +61,8 @@ mod tests {
             builder.append_data(&mut header, path, data.as_bytes()).unwrap();
         }
         let archive = builder.into_inner().unwrap();
-        let mut injection =
-            recovery_injection(&ServerVersion::parse(version), b"port = 1\n".to_vec().into(), ATTRIBUTES);
+        let (version, settings) = (ServerVersion::parse(version), b"port = 1\n".to_vec().into());
+        let mut injection = recovery_injection(&version, role, settings, ATTRIBUTES);
         let stretches = injection.push(&archive, |_| ()).unwrap();
         let mut result: Vec<u8> = stretches.iter().flat_map(AsRef::as_ref).copied().collect();
         result.extend(injection.finish().unwrap());
@@ -107,5 +119,15 @@ mod tests {
             &injected("11.22", &[("recovery.conf", "old"), ("postgresql.auto.conf", "a = 1\n")]),
             &[("postgresql.auto.conf", "a = 1\n"), ("recovery.conf", "port = 1\n")],
         );
+    }
+
+    #[test]
+    fn a_server_that_is_restored_is_no_standby() {
+        let members = [("standby.signal", ""), ("postgresql.auto.conf", ""), ("recovery.signal", "old")];
+        expect(
+            &injected_as(RecoveryRole::Restored, "12.22", &members),
+            &[("postgresql.auto.conf", "port = 1\n"), ("recovery.signal", "")],
+        );
+        expect(&injected_as(RecoveryRole::Restored, "11.22", &[]), &[("recovery.conf", "port = 1\n")]);
     }
 }

@@ -1,30 +1,33 @@
 //! The run of one backup, from connecting to the name of the manifest.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::accompanying_wal::{AccompanyingWal, Request};
+use super::archive_rules::ArchiveRules;
 use super::destination::{Destination, Form, Preparation, Traces};
 use super::error::BackupError;
 use super::intake::{Intake, Verified};
 use super::location::ArchiveLocation;
 use super::member_injection::{InjectedAttributes, MemberInjection};
-use super::observer::{Event, Observer, Progress};
+use super::observer::{Event, Observer};
 use super::options::{BackupOptions, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
+use super::reference_manifest;
+use super::server_support::{check_server, manifest_request};
+use super::transfer::Transfer;
 use super::verify_in_flight::{Compared, ReceivedFiles};
 use crate::client::{BackupEvent, BackupStream, ClientError, ReplicationClient};
 use crate::connection::{Notice, NoticeHandler};
-use crate::conninfo::{Config, PrimaryConninfo};
+use crate::conninfo::Config;
 use crate::manifest::ChecksumAlgorithm;
-use crate::protocol::{EndPoint, ManifestRequest, ServerFeatures, StartPoint, SystemIdentity, Tablespace};
+use crate::protocol::{EndPoint, ManifestRequest, ServerFeatures, StartPoint, SystemIdentity};
 use crate::receive::ReceiveOptions;
 use crate::storage::Access;
-use crate::types::{OsError, SegmentSize};
+use crate::types::{OsError, SegmentSize, ServerVersion};
 
 /// A complete backup.
 #[derive(Clone, Copy, Debug)]
@@ -115,25 +118,35 @@ impl Backup {
         destination.claim(access)?;
         let segment_size = client.wal_segment_size().await?;
         let features = ServerFeatures::for_base_backup(client.server_version())?;
-        let injection = self.injection(&client, access);
+        if !features.known {
+            self.observer.observe(&Event::NewerServer(client.server_version()));
+        }
+        check_server(&self.options, features)?;
+        let injection = self.injection(client.server_version(), access)?;
+        let rules = ArchiveRules::new(&self.options, destination.form(), features, injection, access)?;
         let identity = client.identify_system().await?;
+        if let Some(path) = &self.options.incremental {
+            reference_manifest::upload(path, &mut client).await?;
+        }
         let server = Server { access, segment_size, features, identity };
 
-        let command = self.options.command(destination.form() == Form::Archives);
+        let command = self.options.command(destination.form() != Form::Members);
         self.observer.observe(&Event::WaitingForCheckpoint);
         let stream = client.base_backup(&command).await?;
         self.observer.observe(&Event::CheckpointCompleted);
         self.observer.observe(&Event::StartPoint(stream.start_point()));
         let start = stream.start_point();
-        let (end, verified) = self.receive(stream, &server, destination, injection).await?;
+        let (end, verified) = self.receive(stream, &server, destination, rules).await?;
         client.close().await;
 
-        self.observer.observe(&Event::Syncing);
+        if self.options.target.is_none() {
+            self.observer.observe(&Event::Syncing);
+        }
         destination.sync()?;
         if self.cancel.is_cancelled() {
             return Err(BackupError::Cancelled);
         }
-        if verified.is_some() {
+        if verified.is_some() && destination.form() != Form::SingleArchive {
             self.observer.observe(&Event::RenamingManifest);
         }
         destination.publish()?;
@@ -147,23 +160,33 @@ impl Backup {
         mut stream: BackupStream<'_>,
         server: &Server,
         destination: &mut D,
-        injection: Option<MemberInjection>,
+        rules: ArchiveRules,
     ) -> Result<(EndPoint, Option<Verified>), BackupError> {
         let start = stream.start_point();
         let tablespaces = stream.tablespaces().to_vec();
+        if destination.form() == Form::SingleArchive && tablespaces.len() != 1 {
+            return Err(BackupError::SeveralTablespaces(tablespaces.len()));
+        }
         let locations = tablespaces.iter().map(ArchiveLocation::of).collect::<Result<Vec<_>, _>>()?;
         let preparation = Preparation {
             locations: &locations,
             access: server.access,
             segment_size: server.segment_size,
             wal_summaries: server.features.wal_summaries,
+            compression: rules.compression,
         };
         destination.prepare(&preparation)?;
         let mut wal = self.start_receiver(start, server, &preparation, destination).await?;
 
-        let intake = Intake::new(destination, &tablespaces, self.received_files(), injection);
-        let verified = self.take_in(&mut stream, intake, &tablespaces, wal.as_mut()).await?;
-        if self.options.manifest != ManifestRequest::No && verified.is_none() {
+        let is_here = self.options.target.is_none();
+        let received = self.received_files(server.features);
+        let intake = is_here.then(|| Intake::new(destination, &tablespaces, received, rules));
+        let transfer = Transfer::new(&tablespaces, server.features);
+        let verified = self.take_in(&mut stream, intake, transfer, wal.as_mut()).await?;
+        if is_here
+            && manifest_request(&self.options, server.features) != ManifestRequest::No
+            && verified.is_none()
+        {
             return Err(BackupError::NoManifest);
         }
         let finished = match &mut wal {
@@ -191,20 +214,19 @@ impl Backup {
             wal.finish(end.lsn).await?;
         }
         if let Some(verified) = &verified {
-            check_statements(verified, server, start, end)?;
+            verified.statements.check(server.identity.system_id, start, end)?;
         }
         Ok((end, verified))
     }
 
-    /// Reads the stream to its end, a whole buffer at a time.
+    /// Reads the stream to its end, a whole buffer at a time. Without an intake, the backup is somewhere else.
     async fn take_in<D: Destination>(
         &self,
         stream: &mut BackupStream<'_>,
-        mut intake: Intake<'_, D>,
-        tablespaces: &[Tablespace],
+        mut intake: Option<Intake<'_, D>>,
+        mut transfer: Transfer,
         mut wal: Option<&mut AccompanyingWal>,
     ) -> Result<Option<Verified>, BackupError> {
-        let mut transfer = Transfer::new(tablespaces);
         loop {
             let event = match &mut wal {
                 None => stream.next().await?,
@@ -216,15 +238,17 @@ impl Backup {
             };
             let Some(mut event) = event else { break };
             loop {
-                self.handle(&event, &mut intake, &mut transfer)?;
+                self.handle(&event, intake.as_mut(), &mut transfer)?;
                 match stream.buffered()? {
                     Some(next) => event = next,
                     None => break,
                 }
             }
-            intake.flush()?;
+            if let Some(intake) = &mut intake {
+                intake.flush()?;
+            }
         }
-        let verified = intake.finish()?;
+        let verified = intake.map_or(Ok(None), Intake::finish)?;
         transfer.archives_done = transfer.archives_total;
         self.observer.observe(&Event::Progress(transfer.progress(None)));
         Ok(verified)
@@ -233,33 +257,43 @@ impl Backup {
     fn handle<D: Destination>(
         &self,
         event: &BackupEvent,
-        intake: &mut Intake<'_, D>,
+        mut intake: Option<&mut Intake<'_, D>>,
         transfer: &mut Transfer,
     ) -> Result<(), BackupError> {
         match event {
-            BackupEvent::Data(data) => return intake.data(data),
+            BackupEvent::Data(data) => {
+                let Some(intake) = intake else { return Err(BackupError::UnexpectedData) };
+                intake.data(data)?;
+                if transfer.count(data.len()) {
+                    self.report(Some(intake), transfer);
+                }
+            }
             BackupEvent::Archive { name, tablespace_path } => {
                 if transfer.end_archive() {
-                    self.report(intake, transfer);
+                    self.report(intake.as_deref(), transfer);
                 }
-                intake.begin_archive(name, tablespace_path)?;
+                if let Some(intake) = &mut intake {
+                    intake.begin_archive(name, tablespace_path)?;
+                }
                 transfer.archives_begun += 1;
             }
             BackupEvent::Manifest => {
-                intake.begin_manifest()?;
-                transfer.end_archive();
+                if let Some(intake) = &mut intake {
+                    intake.begin_manifest()?;
+                }
+                transfer.begin_manifest();
             }
             BackupEvent::Progress(bytes) => {
                 transfer.done = *bytes;
-                self.report(intake, transfer);
+                self.report(intake.as_deref(), transfer);
             }
         }
         Ok(())
     }
 
     /// Reports how far the transfer is; at the end of an archive, still with its last file (BB-254).
-    fn report<D: Destination>(&self, intake: &Intake<'_, D>, transfer: &Transfer) {
-        let current = intake.destination().current();
+    fn report<D: Destination>(&self, intake: Option<&Intake<'_, D>>, transfer: &Transfer) {
+        let current = intake.and_then(|intake| intake.destination().current());
         self.observer.observe(&Event::Progress(transfer.progress(current.as_deref())));
     }
 
@@ -294,98 +328,29 @@ impl Backup {
         Arc::new(move |notice: &Notice| observer.observe(&Event::Notice(notice)))
     }
 
-    /// What `-R` puts into the main archive; the name of a temporary slot is never part of it.
-    fn injection(&self, client: &ReplicationClient, access: Access) -> Option<MemberInjection> {
-        let settings = self.options.recovery.as_ref()?.primary.as_ref()?;
-        let version = client.server_version();
-        let conninfo = PrimaryConninfo::new(settings, self.config.password.as_ref(), version.major());
+    /// What is put into the main archive so that a server that starts on the backup recovers as it should; the name
+    /// of a temporary slot is never part of it.
+    fn injection(
+        &self,
+        server: &ServerVersion,
+        access: Access,
+    ) -> Result<Option<MemberInjection>, BackupError> {
+        let Some(recovery) = &self.options.recovery else { return Ok(None) };
         let slot = match &self.options.wal {
             WalMethod::Stream { slot, .. } => slot.permanent_name(),
             WalMethod::None | WalMethod::Fetch => None,
         };
-        let text = recovery_settings(conninfo.as_bytes(), slot, !client.features().signal_files);
-        let modified_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let attributes = InjectedAttributes { mode: access.file_mode(), modified_at };
-        Some(recovery_injection(version, text, attributes))
+        let settings = recovery_settings(recovery, self.config.password.as_ref(), slot, server)?;
+        Ok(Some(recovery_injection(server, recovery.role(), settings, InjectedAttributes::now(access))))
     }
 
     /// What is to be compared with the manifest: checksums of the kind that it will have. A name that is none
     /// is for the server to refuse.
-    fn received_files(&self) -> ReceivedFiles {
-        match (self.options.manifest, &self.options.manifest_checksums) {
+    fn received_files(&self, features: ServerFeatures) -> ReceivedFiles {
+        match (manifest_request(&self.options, features), &self.options.manifest_checksums) {
             (ManifestRequest::No, _) => ReceivedFiles::unwanted(),
             (_, Some(name)) => ReceivedFiles::new(name.parse().unwrap_or(ChecksumAlgorithm::Crc32c)),
             (_, None) => ReceivedFiles::new(ChecksumAlgorithm::Crc32c),
-        }
-    }
-}
-
-/// Compares what the manifest says of the whole with what the server said beside it.
-fn check_statements(
-    verified: &Verified,
-    server: &Server,
-    start: StartPoint,
-    end: EndPoint,
-) -> Result<(), BackupError> {
-    if let Some(manifest) = verified.statements.system_id
-        && manifest != server.identity.system_id
-    {
-        return Err(BackupError::ForeignManifest { manifest, server: server.identity.system_id });
-    }
-    let ranges = &verified.statements.wal_ranges;
-    let (Some(newest), Some(oldest)) = (ranges.first(), ranges.last()) else {
-        return Err(BackupError::NoWalRange);
-    };
-    for (manifest, backup) in [(oldest.timeline, start.timeline), (newest.timeline, end.timeline)] {
-        if manifest != backup {
-            return Err(BackupError::ForeignTimeline { manifest, backup });
-        }
-    }
-    if oldest.start != start.lsn || newest.end != end.lsn {
-        return Err(BackupError::ForeignWalRange {
-            manifest_start: oldest.start,
-            manifest_end: newest.end,
-            start: start.lsn,
-            end: end.lsn,
-        });
-    }
-    Ok(())
-}
-
-/// How far the transfer has come.
-struct Transfer {
-    done: u64,
-    estimated: u64,
-    archives_begun: usize,
-    archives_done: usize,
-    archives_total: usize,
-}
-
-impl Transfer {
-    fn new(tablespaces: &[Tablespace]) -> Self {
-        let kilobytes = tablespaces.iter().fold(0u64, |sum, tablespace| sum.saturating_add(tablespace.size));
-        Self {
-            done: 0,
-            estimated: kilobytes.saturating_mul(1024),
-            archives_begun: 0,
-            archives_done: 0,
-            archives_total: tablespaces.len(),
-        }
-    }
-
-    /// The archive at hand is complete; says whether there is one.
-    fn end_archive(&mut self) -> bool {
-        self.archives_done = self.archives_begun;
-        self.archives_done > 0
-    }
-
-    fn progress<'a>(&self, current: Option<&'a std::path::Path>) -> Progress<'a> {
-        Progress {
-            done: self.done,
-            total: self.estimated.max(self.done),
-            tablespaces_done: self.archives_done,
-            tablespaces_total: self.archives_total,
-            current,
         }
     }
 }

@@ -118,6 +118,11 @@ impl ReceivedFiles {
         Self { wanted: false, ..Self::new(ChecksumAlgorithm::None) }
     }
 
+    /// Whether what arrives is kept to be compared.
+    pub fn are_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Begins an archive: that of the tablespace with this object ID, or the main one.
     pub fn begin_archive(&mut self, tablespace: Option<u32>) {
         self.at_hand = None;

@@ -1,6 +1,7 @@
 //! `pg_basebackup`.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,43 +9,55 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 use tokio_util::sync::CancellationToken;
 
-use super::basebackup_arguments::{self, PasswordPrompt, Plan};
+use super::basebackup_arguments::PasswordPrompt;
+use super::basebackup_plan::{self, Output, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
+use super::claimed_version::ClaimedVersion;
 use super::getopt::Refusal;
 use super::limits::raise_descriptor_limit;
 use super::messages::Messages;
+use super::patient_writer::standard_output;
 use super::signals::{EndingSignal, report_file_size_limit, run_until_signal};
-use super::values::{Format, WalMethod};
-use super::{help, password_prompt};
+use super::{basebackup_help, help, password_prompt};
 use crate::backup::{
-    self, BackupError, BackupOptions, CleanUpPolicy, DirectoryDestination, RecoveryOptions,
-    TarFilesDestination,
+    self, BackupError, Destination, DirectoryDestination, NoDestination, TarFilesDestination,
+    TarStreamDestination, WalMethod,
 };
 use crate::conninfo::{Config, ConninfoError, Environment, Keyword, Settings};
 use crate::storage::SyncPolicy;
 use crate::types::{OsError, WithCauses};
 
+/// The first major version whose program heeds a `dbname` of the connection string.
+const DBNAME_SINCE: u32 = 17;
+
 /// Runs the program; `command` is what a user types to run it.
-pub(super) fn main(program: &str, command: &str, arguments: Vec<OsString>, messages: &Messages) -> ExitCode {
+pub(super) fn main(
+    program: &str,
+    command: &str,
+    claim: ClaimedVersion,
+    arguments: Vec<OsString>,
+    messages: &Messages,
+) -> ExitCode {
     match arguments.get(1).and_then(|argument| argument.to_str()) {
-        Some("--help" | "-?") => return messages.print(&help::basebackup(command)),
-        Some("--version" | "-V") => return messages.print(&help::version("pg_basebackup")),
+        Some("--help" | "-?") => return messages.print(&basebackup_help::text(command, claim)),
+        Some("--version" | "-V") => return messages.print(&help::version("pg_basebackup", claim)),
         _ => {}
     }
     report_file_size_limit();
     raise_descriptor_limit();
     // What is created gets its permissions at once; until then it is nobody else's.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let plan = match basebackup_arguments::parse(arguments) {
+    let operands_end_options = std::env::var_os("POSIXLY_CORRECT").is_some();
+    let plan = match basebackup_plan::parse(arguments, claim, operands_end_options) {
         Ok(plan) => plan,
         Err(refusal) => return refuse(refusal, messages),
     };
-    match settings(program, &plan) {
+    match settings(program, claim, &plan) {
         Ok((settings, config)) => {
             for warning in settings.warnings() {
                 messages.warning(&warning.to_string());
             }
-            with_password(&plan, settings, config, messages)
+            with_password(plan, settings, config, messages)
         }
         Err(error) => {
             messages.error(&WithCauses(&error).to_string());
@@ -67,12 +80,15 @@ fn refuse(refusal: Refusal, messages: &Messages) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn settings(program: &str, plan: &Plan) -> Result<(Settings, Config), ConninfoError> {
+fn settings(program: &str, claim: ClaimedVersion, plan: &Plan) -> Result<(Settings, Config), ConninfoError> {
     let mut builder = Settings::builder()
         .option(Keyword::FallbackApplicationName, program)
         .environment(Environment::of_process());
     if let Some(text) = &plan.connection.connection_string {
         builder = builder.connection_string(text.as_bytes());
+    }
+    if claim.major() < DBNAME_SINCE {
+        builder = builder.option(Keyword::Dbname, "replication");
     }
     for (keyword, value) in [
         (Keyword::Host, &plan.connection.host),
@@ -90,14 +106,16 @@ fn settings(program: &str, plan: &Plan) -> Result<(Settings, Config), ConninfoEr
 
 /// Asks for the password where that is wanted, and takes the backup, for a second time if the first one only
 /// showed that a password is needed (CN-275 … CN-282).
-fn with_password(plan: &Plan, settings: Settings, mut config: Config, messages: &Messages) -> ExitCode {
+fn with_password(mut plan: Plan, settings: Settings, mut config: Config, messages: &Messages) -> ExitCode {
     let mut may_ask = plan.connection.prompt == PasswordPrompt::OnDemand;
     if plan.connection.prompt == PasswordPrompt::First {
         config.password = password_prompt::ask().or(config.password);
     }
-    let options = options(plan, settings);
+    if let Some(recovery) = plan.options.recovery.as_mut().filter(|_| plan.standby) {
+        recovery.primary = Some(settings);
+    }
     loop {
-        match take(plan, &options, &config, may_ask, messages) {
+        match take(&plan, &config, may_ask, messages) {
             Ok((Ok(()), None)) => return ExitCode::SUCCESS,
             Ok((_, Some(signal))) => return signal.end_process(),
             Ok((Err(error), None)) if may_ask && wants_password(&error) => {
@@ -113,66 +131,52 @@ fn with_password(plan: &Plan, settings: Settings, mut config: Config, messages: 
     }
 }
 
-fn options(plan: &Plan, settings: Settings) -> BackupOptions {
-    BackupOptions {
-        label: plan.label.clone(),
-        checkpoint: plan.checkpoint,
-        wal: match plan.wal_method {
-            WalMethod::None => backup::WalMethod::None,
-            WalMethod::Fetch => backup::WalMethod::Fetch,
-            WalMethod::Stream => {
-                backup::WalMethod::Stream { slot: plan.slot.clone(), status_interval: plan.status_interval }
+type Outcome = (Result<(), BackupError>, Option<EndingSignal>);
+
+fn take(plan: &Plan, config: &Config, asks_for_password: bool, messages: &Messages) -> io::Result<Outcome> {
+    let (policy, clean_up) = (plan.sync_policy, plan.clean_up);
+    let run = Run { plan, config, report: Arc::new(report(plan, asks_for_password, messages)) };
+    match &plan.output {
+        Output::Directory { path, wal_directory, tablespace_mappings } => {
+            let mut destination = DirectoryDestination::new(path, policy, clean_up)
+                .with_tablespace_mappings(tablespace_mappings.clone());
+            if let Some(path) = wal_directory {
+                destination = destination.with_wal_directory(path);
             }
-        },
-        max_rate: plan.max_rate,
-        estimate_size: plan.estimate_size,
-        verify_page_checksums: plan.verify_page_checksums,
-        manifest: plan.manifest,
-        manifest_checksums: plan.manifest_checksums.clone(),
-        recovery: plan
-            .write_recovery_conf
-            .then(|| RecoveryOptions { primary: Some(settings), ..RecoveryOptions::default() }),
-        ..BackupOptions::default()
+            run.into(destination)
+        }
+        Output::TarFiles(path) => run.into(TarFilesDestination::new(path, policy, clean_up)),
+        Output::Stdout => run.into(TarStreamDestination::new(standard_output()?)),
+        Output::Target => run.into(NoDestination),
     }
 }
 
-type Outcome = (Result<(), BackupError>, Option<EndingSignal>);
-
-fn take(
-    plan: &Plan,
-    options: &BackupOptions,
-    config: &Config,
-    asks_for_password: bool,
-    messages: &Messages,
-) -> std::io::Result<Outcome> {
+fn report(plan: &Plan, asks_for_password: bool, messages: &Messages) -> Report {
     let verbosity = Verbosity {
         steps: plan.verbose,
         progress: plan.progress,
-        includes_wal: plan.wal_method != WalMethod::None,
-        syncs: plan.sync,
+        includes_wal: plan.options.wal != WalMethod::None,
+        syncs: plan.sync_policy != SyncPolicy::Never && plan.output != Output::Target,
         asks_for_password,
     };
-    let report = Arc::new(Report::new(messages.clone(), verbosity));
-    let cancel = CancellationToken::new();
-    let sync_policy = if plan.sync { SyncPolicy::Durable } else { SyncPolicy::Never };
-    let clean_up = if plan.clean_up { CleanUpPolicy::Undo } else { CleanUpPolicy::Keep };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let token = cancel.clone();
-    let work = async {
-        match plan.format {
-            Format::Plain => {
-                let mut destination = DirectoryDestination::new(&plan.directory, sync_policy, clean_up)
-                    .with_tablespace_mappings(plan.tablespace_mappings.clone());
-                if let Some(path) = &plan.wal_directory {
-                    destination = destination.with_wal_directory(path);
-                }
-                backup::run(config, options, destination, report, token).await.map(drop)
-            }
-            Format::Tar => {
-                let destination = TarFilesDestination::new(&plan.directory, sync_policy, clean_up);
-                backup::run(config, options, destination, report, token).await.map(drop)
-            }
-        }
-    };
-    Ok(runtime.block_on(run_until_signal(&cancel, work)))
+    Report::new(messages.clone(), verbosity)
+}
+
+/// A backup that is about to be taken.
+struct Run<'a> {
+    plan: &'a Plan,
+    config: &'a Config,
+    report: Arc<Report>,
+}
+
+impl Run<'_> {
+    fn into<D: Destination + 'static>(self, destination: D) -> io::Result<Outcome> {
+        let cancel = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let token = cancel.clone();
+        let work = async {
+            backup::run(self.config, &self.plan.options, destination, self.report, token).await.map(drop)
+        };
+        Ok(runtime.block_on(run_until_signal(&cancel, work)))
+    }
 }

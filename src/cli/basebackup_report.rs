@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use super::messages::{Messages, print_raw};
+use super::messages::Messages;
 use crate::backup::{BackupError, CleanUp, DirectoryRole, Event, Observer, Progress};
 use crate::types::WithCauses;
 
@@ -49,7 +49,7 @@ impl Report {
     fn wait_for_checkpoint(&self) {
         self.step("initiating base backup, waiting for checkpoint to complete");
         if self.verbosity.progress && !self.verbosity.steps {
-            print_raw(&format!("waiting for checkpoint{}", self.line_end));
+            self.messages.print_raw(&format!("waiting for checkpoint{}", self.line_end));
         }
     }
 
@@ -58,7 +58,7 @@ impl Report {
             let is_last =
                 progress.current.is_none() && progress.tablespaces_done == progress.tablespaces_total;
             let end = if is_last { '\n' } else { self.line_end };
-            print_raw(&format!("{}{end}", progress_line(progress, self.verbosity.steps)));
+            self.messages.print_raw(&format!("{}{end}", progress_line(progress, self.verbosity.steps)));
         }
     }
 
@@ -123,7 +123,10 @@ pub(super) fn wants_password(error: &BackupError) -> bool {
 impl Observer for Report {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Notice(notice) => print_raw(&format!("{notice}\n")),
+            Event::Notice(notice) => self.messages.print_raw(&format!("{notice}\n")),
+            Event::NewerServer(version) => self.messages.warning(&format!(
+                "server version {version} is newer than any that this program knows; it is treated like version 18"
+            )),
             Event::WaitingForCheckpoint => self.wait_for_checkpoint(),
             Event::CheckpointCompleted => self.step("checkpoint completed"),
             Event::StartPoint(start) if self.verbosity.includes_wal => self
@@ -155,13 +158,13 @@ impl Observer for Report {
 /// `done/total kB (n%), i/n tablespaces`, with the current file where steps are printed too (BB-251, BB-252).
 fn progress_line(progress: &Progress<'_>, with_file: bool) -> String {
     const NO_FILE_WIDTH: usize = 40;
-    let total = (progress.total / 1024).to_string();
-    let done = (progress.done / 1024).to_string();
-    let width = total.len();
-    let percent = match progress.total {
+    let [done, total] = [progress.done, progress.total].map(|bytes| bytes / 1024);
+    let percent = match total {
         0 => 0,
-        total => u128::from(progress.done.min(total)) * 100 / u128::from(total),
+        total => u128::from(done.min(total)) * 100 / u128::from(total),
     };
+    let total = total.to_string();
+    let width = total.len();
     let noun = if progress.tablespaces_total == 1 { "tablespace" } else { "tablespaces" };
     let spaces = format!("{}/{} {noun}", progress.tablespaces_done, progress.tablespaces_total);
     match (with_file, progress.current) {
@@ -197,6 +200,9 @@ mod tests {
         assert_eq!(progress_line(&progress(None), false), " 5120/20480 kB (25%), 0/1 tablespace");
         let none = Progress { total: 0, done: 0, tablespaces_total: 2, ..progress(None) };
         assert_eq!(progress_line(&none, false), "0/0 kB (0%), 0/2 tablespaces");
+        // Of whole kilobytes.
+        let little = Progress { total: 21 << 10, done: 4000, ..progress(None) };
+        assert_eq!(progress_line(&little, false), " 3/21 kB (14%), 0/1 tablespace");
     }
 
     #[test]

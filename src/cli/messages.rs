@@ -2,6 +2,15 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::patient_writer::{PatientWriter, standard_output};
+use crate::types::OsError;
+
+/// How long a reader of messages may take nothing before the backup goes on without it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Prints messages in the form of PostgreSQL's programs (BB-234).
 ///
@@ -13,6 +22,8 @@ pub(super) struct Messages {
     /// What a user types to run it.
     command: String,
     colors: bool,
+    /// Nobody seems to read any more; until a message gets through, no time is spent on them.
+    unread: Arc<AtomicBool>,
 }
 
 const BOLD: &str = "\x1b[1m";
@@ -29,7 +40,8 @@ impl Messages {
             Ok("auto") => std::io::stderr().is_terminal(),
             _ => false,
         };
-        Self { program: program.to_owned(), command: command.to_owned(), colors }
+        let unread = Arc::new(AtomicBool::new(false));
+        Self { program: program.to_owned(), command: command.to_owned(), colors, unread }
     }
 
     /// Something failed. Lines after the first belong to the message.
@@ -54,7 +66,7 @@ impl Messages {
 
     /// Something happened.
     pub(super) fn information(&self, text: &str) {
-        print_raw(&format!("{}: {text}\n", self.emphasized(&self.program, BOLD)));
+        self.print_raw(&format!("{}: {text}\n", self.emphasized(&self.program, BOLD)));
     }
 
     /// Where to read about the options.
@@ -64,11 +76,10 @@ impl Messages {
 
     /// Text for standard output; the exit status says whether it got there.
     pub(super) fn print(&self, text: &str) -> ExitCode {
-        let mut out = std::io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match standard_output().and_then(|mut out| out.write_all(text.as_bytes())) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                self.error(&format!("could not write to stdout: {}", crate::types::OsError(error)));
+                self.error(&format!("could not write to stdout: {}", OsError(error)));
                 ExitCode::FAILURE
             }
         }
@@ -77,16 +88,21 @@ impl Messages {
     fn tagged(&self, tag: &str, color: &str, text: &str) {
         let program = self.emphasized(&self.program, BOLD);
         let tag = self.emphasized(&format!("{tag}:"), color);
-        print_raw(&format!("{program}: {tag} {text}\n"));
+        self.print_raw(&format!("{program}: {tag} {text}\n"));
     }
 
     fn emphasized(&self, text: &str, color: &str) -> String {
         if self.colors { format!("{color}{text}{RESET}") } else { text.to_owned() }
     }
-}
 
-/// Prints text on standard error as it is.
-pub(super) fn print_raw(text: &str) {
-    // Where standard error is closed there is nobody to tell.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    /// Prints text on standard error as it is.
+    ///
+    /// A pipe that is non-blocking and full is waited for, but not for ever: where standard error is not read, or
+    /// closed, there is nobody to tell.
+    pub(super) fn print_raw(&self, text: &str) {
+        let patience = if self.unread.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let mut writer = PatientWriter::with_patience(std::io::stderr().lock(), patience);
+        let unread = writer.write_all(text.as_bytes()).is_err();
+        self.unread.store(unread, Ordering::Relaxed);
+    }
 }

@@ -5,12 +5,17 @@
 
 mod basebackup;
 mod basebackup_arguments;
+mod basebackup_help;
+mod basebackup_plan;
 mod basebackup_report;
+mod claimed_version;
 mod getopt;
 mod help;
 mod limits;
 mod messages;
 mod password_prompt;
+mod patient_writer;
+mod recovery_arguments;
 mod signals;
 mod values;
 
@@ -18,6 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+use claimed_version::ClaimedVersion;
 use messages::Messages;
 
 /// What the binary does.
@@ -31,10 +37,18 @@ enum Personality {
 /// Runs the program that the command line names and returns its exit status.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let program = program_name(&arguments);
+    let claim = ClaimedVersion::of_process(arguments.first().map_or(OsStr::new(""), OsString::as_os_str));
     let (personality, command, arguments) = personality(&program, arguments);
     let messages = Messages::new(&program, &command);
+    let claim = match claim {
+        Ok(claim) => claim,
+        Err(error) => {
+            messages.error(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
     match personality {
-        Personality::BaseBackup => basebackup::main(&program, &command, arguments, &messages),
+        Personality::BaseBackup => basebackup::main(&program, &command, claim, arguments, &messages),
         Personality::Overview => overview(&program, &arguments, &messages),
     }
 }

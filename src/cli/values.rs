@@ -1,18 +1,19 @@
 //! The grammars of option values, with the error texts that scripts know (BB-010 … BB-021).
 
-use std::path::PathBuf;
-
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use std::ffi::{OsStr, OsString};
+use std::num::IntErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::backup::TablespaceMapping;
-use crate::protocol::Checkpoint;
+use crate::protocol::{Checkpoint, ServerTarget};
 
 /// A value that its option does not take; the text is the whole message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct InvalidValue(String);
 
-fn invalid<T>(message: impl Into<String>) -> Result<T, InvalidValue> {
+pub(super) fn invalid<T>(message: impl Into<String>) -> Result<T, InvalidValue> {
     Err(InvalidValue(message.into()))
 }
 
@@ -31,9 +32,19 @@ pub(super) enum WalMethod {
     Stream,
 }
 
-/// A path as it is, also an empty one: whoever uses it says what is wrong with it.
-pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().map(PathBuf::from)
+/// `--sync-method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SyncMethod {
+    #[default]
+    Fsync,
+    Syncfs,
+}
+
+/// A value that goes into a command for the server, which is text.
+pub(super) fn text(option: &str, value: OsString) -> Result<String, InvalidValue> {
+    value.into_string().or_else(|value| {
+        invalid(format!("invalid value \"{}\" for option {option}: not valid UTF-8", value.display()))
+    })
 }
 
 pub(super) fn format(text: &str) -> Result<Format, InvalidValue> {
@@ -73,13 +84,12 @@ pub(super) fn status_interval(text: &str) -> Result<u32, InvalidValue> {
         "" => "0",
         digits => digits,
     };
-    let Ok(seconds) = digits.parse::<i64>() else {
-        return invalid(format!("invalid value \"{text}\" for option -s/--status-interval"));
+    let seconds = match digits.parse::<i64>() {
+        Ok(seconds) => u32::try_from(seconds).ok().filter(|_| seconds <= LARGEST),
+        Err(error) if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => None,
+        Err(_) => return invalid(format!("invalid value \"{text}\" for option -s/--status-interval")),
     };
-    match u32::try_from(seconds) {
-        Ok(in_range) if seconds <= LARGEST => Ok(in_range),
-        _ => invalid("-s/--status-interval must be in range 0..2147483"),
-    }
+    seconds.map_or_else(|| invalid("-s/--status-interval must be in range 0..2147483"), Ok)
 }
 
 /// `-r`: kB/s, or MB/s with the unit `M` (BB-015, BB-016).
@@ -113,22 +123,22 @@ pub(super) fn max_rate(text: &str) -> Result<u32, InvalidValue> {
     Ok(rate as u32)
 }
 
-/// `--sync-method`: files are synced one by one while they arrive.
-pub(super) fn sync_method(text: &str) -> Result<(), InvalidValue> {
+pub(super) fn sync_method(text: &str) -> Result<SyncMethod, InvalidValue> {
     match text {
-        "fsync" => Ok(()),
-        "syncfs" => invalid("this build does not support sync method \"syncfs\""),
+        "fsync" => Ok(SyncMethod::Fsync),
+        "syncfs" => Ok(SyncMethod::Syncfs),
         _ => invalid(format!("unrecognized sync method: {text}")),
     }
 }
 
-/// Whether a `-Z` value asks for no compression.
-pub(super) fn is_no_compression(specification: &str) -> bool {
-    let method = specification
-        .strip_prefix("client-")
-        .or_else(|| specification.strip_prefix("server-"))
-        .unwrap_or(specification);
-    matches!(method, "" | "0" | "none" | "none:0")
+/// `-t TARGET[:DETAIL]`; the client is no target (BB-030).
+pub(super) fn target(text: &str) -> Option<ServerTarget> {
+    let (name, detail) = match text.split_once(':') {
+        Some((name, detail)) => (name, Some(detail.to_owned())),
+        None if text == "client" => return None,
+        None => (text, None),
+    };
+    Some(ServerTarget { name: name.to_owned(), detail })
 }
 
 /// The length of the decimal floating-point number at the start of the text; 0 if there is none.
@@ -162,21 +172,21 @@ fn is_c_space(c: char) -> bool {
 }
 
 /// `-T OLDDIR=NEWDIR` (BB-017 … BB-021).
-pub(super) fn tablespace_mapping(text: &str) -> Result<TablespaceMapping, InvalidValue> {
+pub(super) fn tablespace_mapping(value: &OsStr) -> Result<TablespaceMapping, InvalidValue> {
     const LONGEST: usize = 1023;
-    let (mut old, mut new) = (String::new(), String::new());
+    let (mut old, mut new) = (Vec::new(), Vec::new());
     let mut separated = false;
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        let escaped = c == '\\' && characters.next_if_eq(&'=').is_some();
-        match c {
-            '=' if separated && !new.is_empty() => {
+    let mut bytes = value.as_bytes().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        let escaped = byte == b'\\' && bytes.next_if_eq(&b'=').is_some();
+        match byte {
+            b'=' if separated && !new.is_empty() => {
                 return invalid("multiple \"=\" signs in tablespace mapping");
             }
-            '=' => separated = true,
+            b'=' => separated = true,
             _ => {
                 let side = if separated { &mut new } else { &mut old };
-                side.push(if escaped { '=' } else { c });
+                side.push(if escaped { b'=' } else { byte });
             }
         }
         if old.len() > LONGEST || new.len() > LONGEST {
@@ -184,23 +194,29 @@ pub(super) fn tablespace_mapping(text: &str) -> Result<TablespaceMapping, Invali
         }
     }
     if old.is_empty() || new.is_empty() {
+        let text = value.display();
         return invalid(format!("invalid tablespace mapping format \"{text}\", must be \"OLDDIR=NEWDIR\""));
     }
+    let not_absolute = |side: &str, path: &[u8]| {
+        let path = OsStr::from_bytes(path).display();
+        invalid(format!("{side} directory is not an absolute path in tablespace mapping: {path}"))
+    };
     if !is_absolute_anywhere(&old) {
-        return invalid(format!("old directory is not an absolute path in tablespace mapping: {old}"));
+        return not_absolute("old", &old);
     }
-    if !new.starts_with('/') {
-        return invalid(format!("new directory is not an absolute path in tablespace mapping: {new}"));
+    if !new.starts_with(b"/") {
+        return not_absolute("new", &new);
     }
-    Ok(TablespaceMapping::new(&PathBuf::from(old), &PathBuf::from(new)))
+    let [old, new] = [&old, &new].map(|side| Path::new(OsStr::from_bytes(side)));
+    Ok(TablespaceMapping::new(old, new))
 }
 
 /// The server may run on another kind of system.
-fn is_absolute_anywhere(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let has_drive = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
-    let rest = if has_drive { &bytes[2..] } else { bytes };
-    matches!(rest.first(), Some(b'/' | b'\\'))
+fn is_absolute_anywhere(path: &[u8]) -> bool {
+    match path {
+        [drive, b':', rest @ ..] if drive.is_ascii_alphabetic() => matches!(rest.first(), Some(b'/' | b'\\')),
+        _ => matches!(path.first(), Some(b'/' | b'\\')),
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +262,34 @@ mod tests {
         assert_eq!(status_interval("2147483"), Ok(2_147_483));
         assert_eq!((status_interval(""), status_interval(" ")), (Ok(0), Ok(0)));
         assert_eq!(refusal(status_interval("5s")), "invalid value \"5s\" for option -s/--status-interval");
-        for text in ["-1", "2147484"] {
+        for text in ["-1", "2147484", "99999999999999999999"] {
             assert_eq!(refusal(status_interval(text)), "-s/--status-interval must be in range 0..2147483");
+        }
+    }
+
+    #[test]
+    fn bb_014_sync_methods() {
+        assert_eq!(sync_method("fsync"), Ok(SyncMethod::Fsync));
+        assert_eq!(sync_method("syncfs"), Ok(SyncMethod::Syncfs));
+        assert_eq!(refusal(sync_method("Fsync")), "unrecognized sync method: Fsync");
+    }
+
+    #[test]
+    fn bb_030_targets_are_split_at_the_first_colon() {
+        for (text, expected) in [
+            ("blackhole", Some(("blackhole", None))),
+            ("server:/a:b", Some(("server", Some("/a:b")))),
+            ("server:", Some(("server", Some("")))),
+            (":x", Some(("", Some("x")))),
+            ("", Some(("", None))),
+            ("client", None),
+            ("client:x", Some(("client", Some("x")))),
+        ] {
+            let expected = expected.map(|(name, detail)| ServerTarget {
+                name: name.to_owned(),
+                detail: detail.map(str::to_owned),
+            });
+            assert_eq!(target(text), expected, "{text}");
         }
     }
 
@@ -287,8 +329,8 @@ mod tests {
             ("/a==/b", "/a", "/b"),
             ("/a//b/./c/=/x/../y/", "/a/b/c", "/y"),
         ] {
-            let expected = TablespaceMapping::new(&PathBuf::from(old), &PathBuf::from(new));
-            assert_eq!(tablespace_mapping(text), Ok(expected), "{text}");
+            let expected = TablespaceMapping::new(Path::new(old), Path::new(new));
+            assert_eq!(tablespace_mapping(OsStr::new(text)), Ok(expected), "{text}");
         }
     }
 
@@ -303,9 +345,9 @@ mod tests {
             ("foo=/bar", "old directory is not an absolute path in tablespace mapping: foo"),
             ("/foo=bar", "new directory is not an absolute path in tablespace mapping: bar"),
         ] {
-            assert_eq!(refusal(tablespace_mapping(text)), message);
+            assert_eq!(refusal(tablespace_mapping(OsStr::new(text))), message);
         }
         let long = format!("/{}=/b", "x".repeat(1024));
-        assert_eq!(refusal(tablespace_mapping(&long)), "directory name too long");
+        assert_eq!(refusal(tablespace_mapping(OsStr::new(&long))), "directory name too long");
     }
 }

@@ -22,15 +22,33 @@ pub enum ClientError {
     /// The server stores dates in a way that this client does not read (BB-067).
     #[error("{0}")]
     IntegerDatetimes(&'static str),
+    /// The server refused a manifest, or lost the connection over it.
+    #[error("could not upload manifest")]
+    UploadManifest(#[source] ConnectionError),
+    /// The answer to `UPLOAD_MANIFEST` is another than the protocol promises; libpq's name for it.
+    #[error("could not upload manifest: unexpected status {0}")]
+    UploadStatus(&'static str),
+    /// A part of a manifest could not be sent.
+    #[error("could not send COPY data")]
+    SendCopyData(#[source] ConnectionError),
+    /// The end of a manifest could not be sent.
+    #[error("could not send end-of-COPY")]
+    SendCopyEnd(#[source] ConnectionError),
+    /// The server answered twice to a manifest.
+    #[error("unexpected extra result while sending manifest")]
+    SurplusUploadResult,
     /// `BASE_BACKUP` was refused, or failed before its first result.
     #[error("could not initiate base backup")]
     InitiateBackup(#[source] ConnectionError),
     /// The list of tablespaces did not come.
     #[error("could not get backup header")]
     BackupHeader(#[source] ConnectionError),
-    /// The archive stream was not announced.
+    /// An archive, or the manifest, was not announced (BB-111).
     #[error("could not get COPY data stream")]
     CopyStream(#[source] ConnectionError),
+    /// The server went on without sending an archive, or the manifest.
+    #[error("could not get COPY data stream: the server did not send one")]
+    NoCopy,
     /// The connection was lost inside the archive stream.
     #[error("could not read COPY data")]
     CopyData(#[source] ConnectionError),
@@ -79,6 +97,9 @@ impl ClientError {
     fn connection_error(&self) -> Option<&ConnectionError> {
         match self {
             Self::Command { source, .. }
+            | Self::UploadManifest(source)
+            | Self::SendCopyData(source)
+            | Self::SendCopyEnd(source)
             | Self::InitiateBackup(source)
             | Self::BackupHeader(source)
             | Self::CopyStream(source)

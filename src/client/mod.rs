@@ -28,8 +28,10 @@ mod base_backup;
 mod error;
 mod physical_stream;
 mod replication_client;
+mod upload_manifest;
 
 pub use base_backup::{BackupEvent, BackupStream};
 pub use error::ClientError;
 pub use physical_stream::{PhysicalStream, StartReplication};
 pub use replication_client::ReplicationClient;
+pub use upload_manifest::ManifestUpload;

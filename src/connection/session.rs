@@ -1,7 +1,10 @@
 //! A session with a server: simple queries and COPY.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
@@ -49,6 +52,12 @@ pub(crate) enum CopyItem {
     Done,
     /// The server ended the command without ending the COPY, as it does when it shuts down.
     Complete,
+}
+
+/// What a socket did that reads and writes at once.
+enum Exchange {
+    Received(usize),
+    Sent(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +258,44 @@ impl Session {
         self.flush().await
     }
 
+    /// Sends one message of a COPY IN with these bytes. What the server says meanwhile is taken in, so that
+    /// neither waits for the other for ever; an error of the server ends the COPY and the session (BB-114).
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the message is sent whole with the next one.
+    pub(crate) async fn send_copy_in(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        if self.state != State::Copying {
+            return Err(ConnectionError::NotIdle);
+        }
+        frontend::CopyData::new(bytes).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
+        while self.outgoing.has_remaining() {
+            match poll_fn(|context| self.poll_exchange(context)).await {
+                Ok(Exchange::Received(0)) => return Err(self.broken(ConnectionError::Closed)),
+                Ok(Exchange::Sent(0)) => return Err(self.broken_send(io::ErrorKind::WriteZero.into())),
+                Ok(Exchange::Received(_) | Exchange::Sent(_)) => {}
+                Err(error) => return Err(self.failed_to_send(error).await),
+            }
+            match self.buffered_message()? {
+                None => {}
+                Some(Message { tag: b'E', body }) => {
+                    let error = ServerMessage::parse_error(body);
+                    return Err(self.broken(ConnectionError::Server(Box::new(error))));
+                }
+                Some(message) => return Err(self.unexpected(message.tag)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a COPY IN; the answer is read with [`Session::reply`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the message is sent with the next one.
+    pub(crate) async fn end_copy_in(&mut self) -> Result<(), ConnectionError> {
+        self.state = State::Busy;
+        self.send_copy_done().await
+    }
+
     /// Takes leave of the server and closes the socket. Failures do not matter any more.
     pub(crate) async fn close(mut self) {
         frontend::terminate(&mut self.outgoing);
@@ -336,11 +383,13 @@ impl Session {
     async fn flush(&mut self) -> Result<(), ConnectionError> {
         match self.send_outgoing().await {
             Ok(()) => Ok(()),
-            Err(error) => {
-                self.outgoing.clear();
-                Err(self.last_words().await.unwrap_or_else(|| send_error(error)))
-            }
+            Err(error) => Err(self.failed_to_send(error).await),
         }
+    }
+
+    async fn failed_to_send(&mut self, error: io::Error) -> ConnectionError {
+        self.outgoing.clear();
+        self.last_words().await.unwrap_or_else(|| send_error(error))
     }
 
     async fn send_outgoing(&mut self) -> io::Result<()> {
@@ -348,6 +397,16 @@ impl Session {
             self.socket.write_buf(&mut self.outgoing).await?;
         }
         self.socket.flush().await
+    }
+
+    /// Receives what is there, and otherwise sends what can be sent. Such futures keep nothing from one poll to
+    /// the next.
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Exchange>> {
+        let buffer = self.deframer.buffer_with_room(READ_ROOM);
+        if let Poll::Ready(received) = pin!(self.socket.read_buf(buffer)).poll(context) {
+            return Poll::Ready(received.map(Exchange::Received));
+        }
+        pin!(self.socket.write_buf(&mut self.outgoing)).poll(context).map_ok(Exchange::Sent)
     }
 
     async fn last_words(&mut self) -> Option<ConnectionError> {

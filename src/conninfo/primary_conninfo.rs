@@ -21,7 +21,7 @@ impl PrimaryConninfo {
     /// Puts every effective value that is not empty into the text, in libpq's order (BB-169).
     ///
     /// - `replication` and `fallback_application_name` stay out (BB-170); `dbname` comes last, and
-    ///   only if somebody gave one (BB-171).
+    ///   only if somebody gave one, and not as an option, which forces one (BB-171).
     /// - What a service gave is written, its name is not: the standby need not have the service file.
     /// - `typed_password` goes before every other password; a password is written in clear text, and
     ///   the default password file only if no password is known (BB-172).
@@ -32,13 +32,30 @@ impl PrimaryConninfo {
             .map(Password::expose)
             .filter(|password| !password.is_empty())
             .or_else(|| settings.non_empty(Keyword::Password));
+        Self::write(settings, password, |_| true, server_major)
+    }
+
+    /// The same without any secret: no password, no passphrase of a key, no key of SCRAM, no client secret of OAuth.
+    ///
+    /// The standby finds its password in a password file; which one, the text says as it does where no password is
+    /// known. There is no such file for the other secrets.
+    pub fn without_secrets(settings: &Settings, server_major: u32) -> Self {
+        Self::write(settings, None, |keyword| !keyword.is_secret(), server_major)
+    }
+
+    fn write(
+        settings: &Settings,
+        password: Option<&[u8]>,
+        is_wanted: impl Fn(Keyword) -> bool,
+        server_major: u32,
+    ) -> Self {
         // Twice every byte, for escapes, plus names, quotes and blanks: it never grows.
         let size: usize =
             settings.iter().map(|(keyword, value, _)| keyword.name().len() + 2 * value.len() + 4).sum();
         let size = size + password.map_or(0, |password| 2 * password.len() + 16);
         let mut text = Zeroizing::new(Vec::with_capacity(size));
 
-        for &keyword in Keyword::ALL {
+        for &keyword in Keyword::ALL.iter().filter(|&&keyword| is_wanted(keyword)) {
             let is_default = settings.origin(keyword) == Some(Origin::Default);
             let value = match keyword {
                 Keyword::Password => password,
@@ -52,7 +69,9 @@ impl PrimaryConninfo {
             };
             write_pair(keyword, value, &mut text);
         }
-        write_pair(Keyword::Dbname, settings.non_empty(Keyword::Dbname), &mut text);
+        let is_forced = settings.origin(Keyword::Dbname) == Some(Origin::Option);
+        let database = settings.non_empty(Keyword::Dbname).filter(|_| !is_forced);
+        write_pair(Keyword::Dbname, database, &mut text);
         Self(text)
     }
 
@@ -146,6 +165,25 @@ mod tests {
             "user=u passfile='/h/.pgpass' port=5432 sslmode=prefer sslnegotiation=postgres \
              sslcompression=0 krbsrvname=postgres target_session_attrs=any"
         );
+    }
+
+    #[test]
+    fn no_secret_is_written_where_none_shall_be() {
+        let text = "user=u password=given sslkey=k sslpassword=given scram_client_key=given scram_server_key=given \
+            oauth_client_id=c oauth_client_secret=given";
+        let environment = Environment::from_lookup(|name| (name == "HOME").then(|| "/h".into()));
+        for (more, passfile) in [("", "'/h/.pgpass'"), (" passfile=/p", "'/p'")] {
+            let builder = Settings::builder().environment(environment.clone());
+            let settings = builder.connection_string(format!("{text}{more}")).build().unwrap();
+            let conninfo = PrimaryConninfo::without_secrets(&settings, 10);
+            assert_eq!(
+                str::from_utf8(conninfo.as_bytes()).unwrap(),
+                format!(
+                    "user=u passfile={passfile} port=5432 sslmode=prefer sslcompression=0 sslkey=k \
+                     krbsrvname=postgres target_session_attrs=any oauth_client_id=c"
+                )
+            );
+        }
     }
 
     #[test]

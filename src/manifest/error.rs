@@ -52,6 +52,10 @@ pub enum ManifestFault {
     TooFewLines,
     #[error("last line not newline-terminated")]
     LastLineNotTerminated,
+    #[error("line is longer than {} bytes", super::MAX_TOKEN_LEN)]
+    LineTooLong,
+    #[error("files are not listed one on a line")]
+    SeveralOnALine,
     #[error("unexpected object start")]
     UnexpectedObjectStart,
     #[error("unexpected object end")]

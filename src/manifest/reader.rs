@@ -115,6 +115,11 @@ impl ManifestReader {
         if expected == digest { Ok(()) } else { Err(ManifestError::ManifestChecksumMismatch) }
     }
 
+    /// Whether what comes next is a file, or the end of the files.
+    pub(super) fn is_between_files(&self) -> bool {
+        self.document.place == Place::InFiles
+    }
+
     fn advance(&mut self, chunk: &mut &[u8]) -> Result<Option<ManifestItem>, ManifestError> {
         while let Some(event) = self.events.next_event(chunk)? {
             if let Some(item) = self.document.accept(event)? {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::{Buf, Bytes};
 
+use crate::compress::Method;
+
 const NEW_ARCHIVE: u8 = b'n';
 const MANIFEST: u8 = b'm';
 const DATA: u8 = b'd';
@@ -104,9 +106,10 @@ impl ArchiveName {
         }
     }
 
-    /// Whether it is the name of a tar archive that is not compressed (BB-105).
-    pub fn is_plain_tar(&self) -> bool {
-        self.0.rsplit_once('.').is_some_and(|(_, suffix)| suffix == "tar")
+    /// The same name with the suffix of a compression behind it.
+    pub fn compressed(&self, method: Method) -> Self {
+        let suffix = method.suffix();
+        Self(format!("{}{suffix}", self.0))
     }
 
     /// The name.

@@ -13,6 +13,11 @@ pub fn identify_system() -> String {
     "IDENTIFY_SYSTEM".to_owned()
 }
 
+/// `UPLOAD_MANIFEST`.
+pub fn upload_manifest() -> String {
+    "UPLOAD_MANIFEST".to_owned()
+}
+
 /// `SHOW name`.
 pub fn show(setting: &str) -> String {
     format!("SHOW {setting}")

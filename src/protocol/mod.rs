@@ -13,7 +13,7 @@ mod wal_message;
 pub use archive_message::{ArchiveMessage, ArchiveMessageError, ArchiveName};
 pub use command::{
     BaseBackup, Checkpoint, CompressionRequest, CreateSlot, ManifestRequest, PhysicalStart, ServerTarget,
-    identify_system, show, timeline_history,
+    identify_system, show, timeline_history, upload_manifest,
 };
 pub use result_set::{
     EndPoint, NextTimeline, ResultSet, ResultSetError, StartPoint, SystemIdentity, Tablespace,

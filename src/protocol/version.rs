@@ -2,25 +2,46 @@
 
 use crate::types::ServerVersion;
 
+/// The newest major version that this client was tested with.
+const NEWEST_KNOWN: u32 = 18;
+
+/// The oldest major version that backups are taken from.
+const OLDEST_SUPPORTED: u32 = 10;
+
 /// What a server of some version understands and sends (section 9.1 of the backup behaviours).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fact about one version")]
 #[non_exhaustive]
 pub struct ServerFeatures {
+    /// Whether the version is one that this client was tested with; newer ones are taken for the newest of those.
+    pub known: bool,
     /// `SHOW data_directory_mode`, and with it group access.
     pub data_directory_mode: bool,
-    /// Recovery settings in `postgresql.auto.conf` with `standby.signal`, instead of `recovery.conf`.
+    /// Recovery settings in `postgresql.auto.conf` with `standby.signal` or `recovery.signal`, instead of
+    /// `recovery.conf`.
     pub signal_files: bool,
+    /// The setting that names a file whose appearance promotes a standby, where there is one.
+    pub trigger_file_setting: Option<&'static str>,
     /// Backup manifests.
     pub manifest: bool,
-    /// Replication commands take a list of options in parentheses, and a base backup is one tagged
-    /// stream instead of one COPY for each tablespace.
+    /// Replication commands take a list of options in parentheses, instead of a row of words.
     pub option_lists: bool,
+    /// A base backup is one stream whose messages are tagged, instead of one COPY for each tablespace and one for
+    /// the manifest.
+    pub tagged_stream: bool,
+    /// The server says during a base backup how far it is.
+    pub progress_messages: bool,
+    /// The archives of a base backup end with the two zero blocks of a tar archive.
+    pub tar_terminator: bool,
+    /// A base backup can go elsewhere than to the client.
+    pub targets: bool,
+    /// The server can compress archives.
+    pub server_compression: bool,
     /// WAL summaries and with them `pg_wal/summaries` and incremental backups.
     pub wal_summaries: bool,
 }
 
-/// A server that this client cannot take a backup from: one that is too old, or newer than any that it knows.
+/// A server that is too old for this client to take a backup from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("incompatible server version {0}")]
 pub struct UnsupportedServer(pub ServerVersion);
@@ -30,19 +51,29 @@ impl ServerFeatures {
     pub fn of(version: &ServerVersion) -> Self {
         let major = version.major();
         Self {
+            known: (OLDEST_SUPPORTED..=NEWEST_KNOWN).contains(&major),
             data_directory_mode: major >= 11,
             signal_files: major >= 12,
+            trigger_file_setting: match major {
+                ..12 => Some("trigger_file"),
+                12..16 => Some("promote_trigger_file"),
+                16.. => None,
+            },
             manifest: major >= 13,
             option_lists: major >= 15,
+            tagged_stream: major >= 15,
+            progress_messages: major >= 15,
+            tar_terminator: major >= 15,
+            targets: major >= 15,
+            server_compression: major >= 15,
             wal_summaries: major >= 17,
         }
     }
 
-    /// Checks that a base backup can be taken from a server of that version (BB-052).
+    /// Checks that a base backup can be taken from a server of that version (BB-052). One that is newer than all that
+    /// are known is taken for the newest of those.
     pub fn for_base_backup(version: &ServerVersion) -> Result<Self, UnsupportedServer> {
-        const OLDEST_WITH_ONE_ARCHIVE_STREAM: u32 = 15;
-        const NEWEST_KNOWN: u32 = 18;
-        if !(OLDEST_WITH_ONE_ARCHIVE_STREAM..=NEWEST_KNOWN).contains(&version.major()) {
+        if version.major() < OLDEST_SUPPORTED {
             return Err(UnsupportedServer(version.clone()));
         }
         Ok(Self::of(version))
@@ -54,14 +85,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bb_052_servers_that_are_not_known_are_refused() {
+    fn bb_052_servers_before_10_are_refused_and_newer_ones_taken() {
         let checked = |text| ServerFeatures::for_base_backup(&ServerVersion::parse(text));
-        for known in ["15.0", "18.6", "18beta1"] {
-            assert!(checked(known).is_ok(), "{known}");
+        for (version, known) in [
+            ("10.0", true),
+            ("14.23", true),
+            ("18.6", true),
+            ("18beta1", true),
+            ("19devel", false),
+            ("42.1", false),
+        ] {
+            assert_eq!(checked(version).map(|features| features.known), Ok(known), "{version}");
         }
-        for other in ["14.19", "19devel", "19.0", ""] {
-            let refusal = checked(other).unwrap_err();
-            assert_eq!(refusal.to_string(), format!("incompatible server version {other}"));
+        for old in ["9.6.24", "8.4.22", "", "unknown"] {
+            let refusal = checked(old).unwrap_err();
+            assert_eq!(refusal.to_string(), format!("incompatible server version {old}"));
         }
+    }
+
+    #[test]
+    fn bb_059_what_follows_the_major_version_does_not_count() {
+        let of = |text| ServerFeatures::of(&ServerVersion::parse(text));
+        for (major, texts) in [
+            ("10.0", ["10.23", "10beta3", "10.23 (Debian 10.23-1.pgdg120+1)"]),
+            ("17.0", ["17devel", "17.11", "17rc1"]),
+        ] {
+            for text in texts {
+                assert_eq!(of(text), of(major), "{text}");
+            }
+        }
+        assert_ne!(of("16.99"), of("17.0"));
     }
 }

@@ -45,8 +45,9 @@ impl DirectoryArchive {
 
     /// Says that there is no need to archive the file: the source of the backup does (BB-202).
     fn mark_done(&self, name: &str) -> Result<(), StorageError> {
-        OutputFile::create_or_empty(&self.archive_status, &format!("{name}.done"), self.access)?;
-        Ok(())
+        let mut mark =
+            OutputFile::create_or_empty(&self.archive_status, &format!("{name}.done"), self.access)?;
+        mark.sync_content(self.policy)
     }
 }
 

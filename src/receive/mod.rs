@@ -15,6 +15,7 @@
 //! [`Durable`](crate::storage::Durable), and none as written that the kernel has not taken.
 
 mod archive;
+mod archive_file;
 mod batch;
 mod directory_archive;
 mod disk_progress;

@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::archive::{OpenSegment, WalArchive};
+use super::archive_file::ArchiveFile;
+use crate::compress::CompressionSpec;
 use crate::protocol::TimelineHistoryFile;
-use crate::storage::{Access, Directory, Durable, OutputFile, StorageError, SyncPolicy};
+use crate::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
 use crate::tar::{END_OF_ARCHIVE, MemberHeader, padding_len};
 use crate::types::{Lsn, SegmentSize, TimelineId, WalFileName};
 
@@ -30,7 +32,8 @@ pub struct TarArchive {
     segment_size: SegmentSize,
     access: Access,
     policy: SyncPolicy,
-    file: Option<OutputFile>,
+    compression: Option<CompressionSpec>,
+    file: Option<ArchiveFile>,
     /// The names of the history files in it.
     histories: Vec<String>,
 }
@@ -44,13 +47,19 @@ impl TarArchive {
         access: Access,
         policy: SyncPolicy,
     ) -> Self {
-        Self { directory, segment_size, access, policy, file: None, histories: Vec::new() }
+        Self { directory, segment_size, access, policy, compression: None, file: None, histories: Vec::new() }
     }
 
-    fn file(&mut self) -> Result<&mut OutputFile, StorageError> {
+    /// Compresses the file as a whole (BB-152).
+    pub fn with_compression(mut self, compression: Option<CompressionSpec>) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    fn file(&mut self) -> Result<&mut ArchiveFile, StorageError> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => OutputFile::create_new(&self.directory, FILE_NAME, self.access)?,
+            None => ArchiveFile::create(&self.directory, FILE_NAME, self.access, self.compression)?,
         };
         Ok(self.file.insert(file))
     }
@@ -82,17 +91,15 @@ impl WalArchive for TarArchive {
     }
 
     fn finish(&mut self) -> Result<(), StorageError> {
-        if let Some(file) = &mut self.file {
-            file.append(&END_OF_ARCHIVE)?;
-            file.sync(self.policy, ())?;
-        }
-        Ok(())
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        file.append(&END_OF_ARCHIVE)?;
+        file.finish(self.policy)
     }
 }
 
 /// The member that is being written, whose header is there already.
 struct SegmentMember<'a> {
-    file: &'a mut OutputFile,
+    file: &'a mut ArchiveFile,
     policy: SyncPolicy,
     segment: WalFileName,
     /// The bytes that its header promises and that did not come yet.
@@ -137,12 +144,12 @@ impl OpenSegment for SegmentMember<'_> {
     }
 }
 
-fn append_done(file: &mut OutputFile, name: &str) -> Result<(), StorageError> {
+fn append_done(file: &mut ArchiveFile, name: &str) -> Result<(), StorageError> {
     append_header(file, &format!("archive_status/{name}.done"), 0)
 }
 
 /// Begins a member of that many bytes as it is made now.
-fn append_header(file: &mut OutputFile, name: &str, size: u64) -> Result<(), StorageError> {
+fn append_header(file: &mut ArchiveFile, name: &str, size: u64) -> Result<(), StorageError> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let path = name.as_bytes();
     let header = MemberHeader { path, mode: 0o600, uid: 0, gid: 0, size, modified_at: now.as_secs() };

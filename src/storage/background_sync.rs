@@ -73,14 +73,14 @@ impl BackgroundSync {
             abandoned: AtomicBool::new(false),
             failure: Mutex::default(),
         });
-        let threads = if policy == SyncPolicy::Never { 0 } else { THREADS };
+        let threads = if policy.syncs_each() { THREADS } else { 0 };
         let start_thread = |_| {
             let shared = Arc::clone(&shared);
             let builder = std::thread::Builder::new().name("sync".to_owned());
             builder.spawn(move || shared.work()).map_err(StorageError::thread)
         };
         let threads = (0..threads).map(start_thread).collect::<Result<Vec<_>, _>>()?;
-        let queue = (policy != SyncPolicy::Never).then_some(queue);
+        let queue = policy.syncs_each().then_some(queue);
         let batch_size = (most_open / 8).clamp(1, MOST_IN_BATCH);
         Ok(Self { batch: Vec::new(), batch_size, queue, threads, shared })
     }

@@ -83,8 +83,11 @@ impl ClaimedDirectory {
 
     /// Syncs the directory itself and the entries that lead to it.
     pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
+        if policy == SyncPolicy::FileSystem {
+            return self.directory.sync_file_system(policy);
+        }
         self.directory.sync(policy)?;
-        if policy == SyncPolicy::Never {
+        if !policy.syncs_each() {
             return Ok(());
         }
         for parent in &self.changed_parents {

@@ -162,7 +162,7 @@ impl Directory {
 
     /// Makes the names in the directory durable, unless nothing is to be synced.
     pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
-        if policy == SyncPolicy::Never {
+        if !policy.syncs_each() {
             return Ok(());
         }
         match retry_on_intr(|| rustix::fs::fsync(&self.handle)) {
@@ -170,6 +170,17 @@ impl Directory {
             Ok(()) | Err(Errno::BADF | Errno::INVAL) => Ok(()),
             Err(errno) => Err(StorageError::Sync { path: self.path.clone(), source: os_error(errno) }),
         }
+    }
+
+    /// Makes everything durable that is on the file system of this directory, if the policy is to do it this way.
+    pub fn sync_file_system(&self, policy: SyncPolicy) -> Result<(), StorageError> {
+        if policy != SyncPolicy::FileSystem {
+            return Ok(());
+        }
+        retry_on_intr(|| rustix::fs::syncfs(&self.handle)).map_err(|errno| StorageError::SyncFileSystem {
+            path: self.path.clone(),
+            source: os_error(errno),
+        })
     }
 
     /// The path it was opened by, for messages.

@@ -180,7 +180,7 @@ impl OutputFile {
         if self.failed {
             return Err(self.sync_failed(Errno::IO));
         }
-        if policy == SyncPolicy::Durable {
+        if policy.syncs_each() {
             retry_on_intr(|| rustix::fs::fdatasync(&self.handle)).map_err(|errno| self.sync_failed(errno))?;
             if !self.entry_synced {
                 self.directory.sync(policy).inspect_err(|_| self.failed = true)?;
@@ -196,7 +196,7 @@ impl OutputFile {
         if self.failed {
             return Err(self.sync_failed(Errno::IO));
         }
-        if policy == SyncPolicy::Durable {
+        if policy.syncs_each() {
             retry_on_intr(|| rustix::fs::fsync(&self.handle)).map_err(|errno| self.sync_failed(errno))?;
         }
         Ok(())
@@ -265,7 +265,7 @@ pub fn publish_durably(
     policy: SyncPolicy,
 ) -> Result<(), StorageError> {
     rename(directory, from, to)?;
-    directory.sync(policy)
+    directory.sync(policy.for_single_files())
 }
 
 fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageError> {

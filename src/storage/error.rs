@@ -34,6 +34,14 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// A file system could not be synced (BB-261); as final as a failed sync of a file.
+    #[error("could not synchronize file system for file \"{}\"", .path.display())]
+    SyncFileSystem {
+        /// The directory on it.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
     /// A file could not get its final name.
     #[error("could not rename file \"{}\" to \"{}\"", .from.display(), .to.display())]
     Rename {
@@ -90,6 +98,14 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// Bytes could not be put away in the directory for temporary files, or read from there again.
+    #[error("could not use a temporary file in \"{}\"", .path.display())]
+    Spool {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
     /// A destination has no place for the write-ahead log that is received beside a backup.
     #[error("this destination takes no write-ahead log")]
     NoPlaceForWal,
@@ -133,6 +149,6 @@ impl StorageError {
     /// Whether the same may succeed later without anybody looking after it: yes where space or
     /// permissions were missing, never after a failed sync, nor where something is in the way.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Sync { .. } | Self::DirectoryNotEmpty { .. })
+        !matches!(self, Self::Sync { .. } | Self::SyncFileSystem { .. } | Self::DirectoryNotEmpty { .. })
     }
 }

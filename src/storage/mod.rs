@@ -9,6 +9,7 @@ mod claimed_directory;
 mod directory;
 mod durable;
 mod error;
+mod spool;
 mod sync_policy;
 mod tree;
 
@@ -17,5 +18,6 @@ pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
 pub use durable::{Durable, OutputFile, publish_durably, replace_durably};
 pub use error::StorageError;
+pub use spool::Spool;
 pub use sync_policy::SyncPolicy;
 pub use tree::Tree;

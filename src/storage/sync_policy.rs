@@ -11,3 +11,18 @@ pub enum SyncPolicy {
     /// (`--no-sync`).
     Never,
 }
+
+impl SyncPolicy {
+    /// Whether each file and directory is synced by itself.
+    pub(super) fn syncs_each(self) -> bool {
+        self == Self::Durable
+    }
+
+    /// The policy for what cannot wait for, or comes after, the sync of the whole file system.
+    pub fn for_single_files(self) -> Self {
+        match self {
+            Self::FileSystem => Self::Durable,
+            other => other,
+        }
+    }
+}

@@ -82,7 +82,7 @@ impl Tree {
 
     /// Syncs every directory that was created, those inside before those around them.
     pub fn sync_directories(&mut self, policy: SyncPolicy) -> Result<(), StorageError> {
-        if policy == SyncPolicy::Never {
+        if !policy.syncs_each() {
             return Ok(());
         }
         for member in std::mem::take(&mut self.directories).iter().rev() {

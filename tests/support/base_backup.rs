@@ -34,7 +34,12 @@ impl BackupProgram {
 
     /// The one that belongs to that server.
     pub fn real(cluster: &Cluster) -> Self {
-        Self { path: cluster.installation().client_program("pg_basebackup"), _personality: None }
+        Self::real_of(cluster.installation().major())
+    }
+
+    /// The one of that major version, or of another where it is installed without.
+    pub fn real_of(major: u16) -> Self {
+        Self { path: Installation::find(major).client_program("pg_basebackup"), _personality: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -55,6 +60,18 @@ impl BackupProgram {
 #[track_caller]
 pub fn verify(installation: &Installation, directory: &Path, options: &[&str]) {
     Run::new(installation.program("pg_verifybackup")).args(options).arg(directory).run().expect_success();
+}
+
+/// Checks a backup in plain format as far as there is something to check it by: servers before 13 make no manifest.
+///
+/// Version 13 is installed without the program; that of another version can read its manifest, but not its WAL.
+#[track_caller]
+pub fn verify_if_possible(server: &Installation, directory: &Path, options: &[&str]) {
+    match server.major() {
+        ..13 => assert!(!directory.join("backup_manifest").exists()),
+        13 => verify(&Installation::find(14), directory, &["--no-parse-wal"]),
+        14.. => verify(server, directory, options),
+    }
 }
 
 /// Checks a backup in tar format as it is.
@@ -104,7 +121,8 @@ fn tablespace_location(data_directory: &Path, oid: &str) -> PathBuf {
     data_directory.with_file_name(format!("tablespace-{oid}"))
 }
 
-fn tablespace_archives(archives: &Path) -> Vec<String> {
+/// The OIDs of the tablespaces whose archives lie there.
+pub fn tablespace_archives(archives: &Path) -> Vec<String> {
     let names = file_names(archives);
     let oids = names.iter().filter_map(|name| name.strip_suffix(".tar"));
     oids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).map(str::to_owned).collect()
@@ -225,4 +243,23 @@ pub fn members(archive: &Path) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// The lines of a text, with `X/X` for each position and `N` for the number of a temporary slot.
+pub fn timeless_text(text: &str) -> Vec<String> {
+    const SLOT: &str = "pg_basebackup_";
+    let timeless_word = |word: &str| match word.split_once(SLOT) {
+        Some((before, after)) => {
+            format!("{before}{SLOT}N{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None if is_position(word) => "X/X".to_owned(),
+        None => word.to_owned(),
+    };
+    text.lines().map(|line| line.split(' ').map(timeless_word).collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn is_position(word: &str) -> bool {
+    let is_hexadecimal = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    word.split_once('/')
+        .is_some_and(|(high, low)| is_hexadecimal(high) && is_hexadecimal(low) && low.len() > 6)
 }

@@ -1,28 +1,34 @@
-//! The program under test at the mercy of a server that lies.
+//! The program under test, or the real one, at the mercy of a server that lies.
 
 use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::base_backup::BackupProgram;
 use super::scripted_backup_server::{Delivery, ScriptedBackupServer, Session};
 use super::tree::snapshot;
-use super::{Outcome, Personality, Run, scratch_directory};
+use super::{Outcome, Run, scratch_directory};
 
 /// A place to be backed up into, with something precious beside it.
 #[derive(Debug)]
 pub struct LiedTo {
-    program: Personality,
+    program: BackupProgram,
     directory: TempDir,
 }
 
 impl LiedTo {
     /// `DIR/precious/file` is there; the backup goes to `DIR/out`.
     pub fn new() -> Self {
+        Self::with(BackupProgram::ours())
+    }
+
+    /// The same with that program.
+    pub fn with(program: BackupProgram) -> Self {
         let directory = scratch_directory();
         fs::create_dir(directory.path().join("precious")).unwrap();
         fs::write(directory.path().join("precious/file"), "precious").unwrap();
-        Self { program: Personality::named("pg_basebackup"), directory }
+        Self { program, directory }
     }
 
     pub fn path(&self) -> &Path {

@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+pub mod archives;
 mod attempt;
 pub mod base_backup;
 pub mod byte_script;
@@ -23,6 +24,7 @@ pub mod certificates;
 mod cluster;
 mod cluster_directory;
 mod cluster_tls;
+pub mod durability;
 mod installation;
 pub mod kerberos;
 pub mod lied_to;

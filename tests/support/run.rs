@@ -129,8 +129,24 @@ impl Running {
     ///
     /// With what it has printed, if it is not done by the deadline.
     #[track_caller]
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(self) -> Outcome {
+        self.finish_while(|| {})
+    }
+
+    /// Waits for the program to end by itself, and also gives the most memory that it ever had, in bytes.
+    #[track_caller]
+    pub fn finish_measured(self) -> (Outcome, u64) {
+        let status = format!("/proc/{}/status", self.pid());
+        let mut peak = 0;
+        let outcome = self.finish_while(|| peak = peak_memory(Path::new(&status)).unwrap_or(0).max(peak));
+        (outcome, peak)
+    }
+
+    /// Calls `look` again and again until the program has ended.
+    #[track_caller]
+    fn finish_while(mut self, mut look: impl FnMut()) -> Outcome {
         let status = loop {
+            look();
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
@@ -148,6 +164,13 @@ impl Running {
         let stderr = String::from_utf8_lossy(&self.stderr.finish()).into_owned();
         Outcome { description, status, stdout, stderr }
     }
+}
+
+/// What the system remembers of a process; none once it has ended.
+fn peak_memory(status: &Path) -> Option<u64> {
+    let status = std::fs::read_to_string(status).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 impl Drop for Running {

@@ -37,6 +37,8 @@ pub struct Session {
     pub tablespaces: Vec<(u32, String)>,
     /// What the server copies out, message by message.
     pub payloads: Vec<Vec<u8>>,
+    /// All that happens on the first connection, where it is not what the other fields say.
+    pub first_connection: Option<Vec<Step>>,
     /// What comes in place of the end of the copy and of what follows it.
     pub instead_of_end: Option<Vec<Step>>,
     /// What happens on the second connection and later ones; without this, the same as on the first.
@@ -80,6 +82,7 @@ impl Session {
             version: "15.18",
             tablespaces: Vec::new(),
             payloads,
+            first_connection: None,
             instead_of_end: None,
             second_connection: None,
         }
@@ -87,6 +90,9 @@ impl Session {
 
     /// All that happens on the first connection, in order.
     pub fn steps(&self) -> Vec<Step> {
+        if let Some(steps) = &self.first_connection {
+            return steps.clone();
+        }
         let mut steps = welcome(self.version);
         for answer in [&["0700"][..], &["16MB"], &[SYSTEM_IDENTIFIER, "1", START]] {
             steps.extend(answered(answer));
@@ -128,6 +134,16 @@ pub fn answered(values: &[&str]) -> Vec<Step> {
     steps
 }
 
+/// The same, where each command is completed with this tag.
+pub fn with_completion_tag(steps: Vec<Step>, tag: &str) -> Vec<Step> {
+    let completed = message(b'C', format!("{tag}\0").as_bytes());
+    let tagged = steps.into_iter().map(|step| match step {
+        Step::Say(said) if said[0] == b'C' => Step::Say(completed.clone()),
+        step => step,
+    });
+    tagged.collect()
+}
+
 /// The end of the copy, where the backup ends, and the completion of the command.
 fn honest_end() -> Vec<Step> {
     let mut steps = vec![Step::Say(message(b'c', b""))];
@@ -149,7 +165,7 @@ pub fn error(severity: &str, sqlstate: &str, text: &str) -> Vec<u8> {
 }
 
 /// A result: its description, its rows, its completion.
-fn rows(rows: &[Vec<Option<&str>>]) -> impl Iterator<Item = Vec<u8>> + use<> {
+pub fn rows(rows: &[Vec<Option<&str>>]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let columns = u16::try_from(rows[0].len()).unwrap().to_be_bytes();
     let mut description = columns.to_vec();
     for _ in &rows[0] {
@@ -179,7 +195,8 @@ pub fn data(bytes: &[u8]) -> Vec<u8> {
     [b"d", bytes].concat()
 }
 
-fn progress(bytes: u64) -> Vec<u8> {
+/// The message in the copy that says how many bytes have come from the server's files.
+pub fn progress(bytes: u64) -> Vec<u8> {
     [b"p", &bytes.to_be_bytes()[..]].concat()
 }
 

@@ -156,7 +156,7 @@ impl Destination for DirectoryDestination {
     }
 
     fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
-        let policy = self.sync_policy;
+        let policy = self.sync_policy.for_single_files();
         let data_directory = self.claimed()?.output.directory();
         let Preparation { segment_size, wal_summaries, access, .. } = *preparation;
         let archive = DirectoryArchive::create(data_directory, segment_size, wal_summaries, access, policy)?;

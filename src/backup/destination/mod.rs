@@ -19,6 +19,7 @@ pub use tar_stream::TarStreamDestination;
 
 use super::location::ArchiveLocation;
 use super::observer::Observer;
+use crate::compress::CompressionSpec;
 use crate::protocol::ArchiveName;
 use crate::receive::WalArchive;
 use crate::storage::{Access, StorageError};
@@ -30,6 +31,9 @@ use crate::types::SegmentSize;
 pub enum Form {
     /// The bytes of each archive: [`Destination::write`] between `begin_archive` and `end_archive`.
     Archives,
+    /// The same, of the main archive alone, with the manifest as its last member but for the recovery settings.
+    /// Clusters with tablespaces of their own do not fit (BB-144, BB-156).
+    SingleArchive,
     /// The members in each archive: [`Destination::write`] between `begin_member` and `end_member`.
     Members,
 }
@@ -46,6 +50,8 @@ pub struct Preparation<'a> {
     pub segment_size: SegmentSize,
     /// Whether the server's data directory has one for WAL summaries.
     pub wal_summaries: bool,
+    /// How the destination's archives are compressed here, so that WAL in an archive of its own can be too.
+    pub compression: Option<CompressionSpec>,
 }
 
 /// Takes a backup.

@@ -8,11 +8,14 @@ use super::{Destination, Form, Preparation, Traces};
 use crate::backup::cleanup::{CleanUpPolicy, undo};
 use crate::backup::location::ArchiveLocation;
 use crate::backup::observer::{DirectoryRole, Observer};
+use crate::compress::Method;
 use crate::protocol::ArchiveName;
 use crate::receive::{TarArchive, WalArchive};
 use crate::storage::{Access, OutputFile, StorageError, SyncPolicy};
 
 /// A directory with one tar file for each archive, `pg_wal.tar`, and the manifest (BB-139).
+///
+/// The archives come compressed where that is wanted; of the WAL this takes care itself.
 #[derive(Debug)]
 pub struct TarFilesDestination {
     path: PathBuf,
@@ -43,10 +46,13 @@ impl Destination for TarFilesDestination {
     }
 
     fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
-        let policy = self.sync_policy;
+        let policy = self.sync_policy.for_single_files();
         let output = self.output()?;
         let directory = Arc::clone(output.directory());
-        Ok(Box::new(TarArchive::new(directory, preparation.segment_size, output.access(), policy)))
+        let archive = TarArchive::new(directory, preparation.segment_size, output.access(), policy);
+        // The other methods never were for WAL, and what unpacks backups does not expect them there (BB-152).
+        let compression = preparation.compression.filter(|spec| spec.method == Method::Gzip);
+        Ok(Box::new(archive.with_compression(compression)))
     }
 
     fn begin_archive(&mut self, name: &ArchiveName, _: &ArchiveLocation) -> Result<(), StorageError> {

@@ -1,11 +1,14 @@
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::{Destination, Form, Traces};
 use crate::backup::observer::Observer;
 use crate::storage::StorageError;
+
+/// What the output is called in messages and progress.
+const NAME: &str = "-";
 
 /// One tar archive that goes to a writer, such as standard output, with the manifest as a member (BB-144).
 ///
@@ -24,21 +27,18 @@ impl<W: Write + Send> TarStreamDestination<W> {
 
 impl<W: Write + Send> Destination for TarStreamDestination<W> {
     fn form(&self) -> Form {
-        Form::Archives
+        Form::SingleArchive
     }
 
     fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         for piece in pieces {
-            self.writer.write_all(piece).map_err(|error| StorageError::WriteFile {
-                path: PathBuf::from("-"),
-                source: error.into(),
-            })?;
+            self.writer.write_all(piece).map_err(failed)?;
         }
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        Ok(())
+        self.writer.flush().map_err(failed)
     }
 
     fn publish(&mut self) -> Result<(), StorageError> {
@@ -48,6 +48,10 @@ impl<W: Write + Send> Destination for TarStreamDestination<W> {
     fn abandon(&mut self, _: Traces, _: &dyn Observer) {}
 
     fn current(&self) -> Option<PathBuf> {
-        Some(Path::new("-").to_owned())
+        Some(PathBuf::from(NAME))
     }
+}
+
+fn failed(error: io::Error) -> StorageError {
+    StorageError::WriteFile { path: PathBuf::from(NAME), source: error.into() }
 }

@@ -1,0 +1,280 @@
+//! Options of our own: what a server of the backup shall recover, beside what `-R` says.
+//!
+//! In: the values as they were typed. Out: the recovery settings that go into the backup, if any. Their words are
+//! those of the server's own settings.
+
+use std::ffi::OsString;
+
+use super::basebackup_arguments::Typed;
+use super::getopt::{LONG_ONLY, OptionSpec, Refusal};
+use super::values::{InvalidValue, invalid, text};
+use crate::backup::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
+
+/// What was typed.
+#[derive(Debug, Default)]
+pub(super) struct RecoveryArguments {
+    no_password: bool,
+    primary_slot_name: Option<String>,
+    trigger_file: Option<String>,
+    restore_command: Option<String>,
+    /// At most one of each kind, with the name of its option.
+    targets: Vec<(&'static str, RecoveryTarget)>,
+    target_timeline: Option<String>,
+    target_inclusive: Option<bool>,
+    target_action: Option<RecoveryTargetAction>,
+}
+
+/// The options.
+pub(super) const OPTIONS: [OptionSpec<Typed>; 12] = [
+    OptionSpec::flag(LONG_ONLY, "no-password-in-conninfo", |typed| typed.recovery.no_password = true),
+    OptionSpec::judged(LONG_ONLY, "primary-slot-name", |typed, value| {
+        not_empty("--primary-slot-name", value).map(|name| typed.recovery.primary_slot_name = Some(name))
+    }),
+    OptionSpec::judged(LONG_ONLY, "promote-trigger-file", |typed, value| {
+        not_empty("--promote-trigger-file", value).map(|path| typed.recovery.trigger_file = Some(path))
+    }),
+    OptionSpec::judged(LONG_ONLY, "restore-command", |typed, value| {
+        not_empty("--restore-command", value).map(|command| typed.recovery.restore_command = Some(command))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target", |typed, value| {
+        immediate("--recovery-target", value).map(|target| typed.recovery.end_at("--recovery-target", target))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-name", |typed, value| {
+        let option = "--recovery-target-name";
+        restore_point(option, value).map(|target| typed.recovery.end_at(option, target))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-time", |typed, value| {
+        let option = "--recovery-target-time";
+        not_empty(option, value).map(|time| typed.recovery.end_at(option, RecoveryTarget::Time(time)))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-xid", |typed, value| {
+        let option = "--recovery-target-xid";
+        transaction(option, value).map(|target| typed.recovery.end_at(option, target))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-lsn", |typed, value| {
+        let option = "--recovery-target-lsn";
+        position(option, value).map(|target| typed.recovery.end_at(option, target))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-timeline", |typed, value| {
+        timeline("--recovery-target-timeline", value)
+            .map(|timeline| typed.recovery.target_timeline = Some(timeline))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-inclusive", |typed, value| {
+        inclusive("--recovery-target-inclusive", value)
+            .map(|inclusive| typed.recovery.target_inclusive = Some(inclusive))
+    }),
+    OptionSpec::judged(LONG_ONLY, "recovery-target-action", |typed, value| {
+        action("--recovery-target-action", value).map(|action| typed.recovery.target_action = Some(action))
+    }),
+];
+
+impl RecoveryArguments {
+    /// The last one of a kind counts.
+    fn end_at(&mut self, option: &'static str, target: RecoveryTarget) {
+        self.targets.retain(|(other, _)| *other != option);
+        self.targets.push((option, target));
+    }
+
+    /// The settings for a standby (`-R`) or for recovery from an archive, or none. The primary is still missing.
+    pub(super) fn options(self, standby: bool) -> Result<Option<RecoveryOptions>, Refusal> {
+        if let [(first, _), (second, _), ..] = &self.targets[..] {
+            return Err(Refusal::Usage(format!("{first} and {second} are incompatible options")));
+        }
+        let target = self.targets.into_iter().next().map(|(_, target)| target);
+        for (option, is_given) in [
+            ("--no-password-in-conninfo", self.no_password),
+            ("--primary-slot-name", self.primary_slot_name.is_some()),
+            ("--promote-trigger-file", self.trigger_file.is_some()),
+        ] {
+            if is_given && !standby {
+                return Err(Refusal::Usage(format!("{option} can only be used with --write-recovery-conf")));
+            }
+        }
+        for (option, is_given) in [
+            ("--recovery-target-inclusive", self.target_inclusive.is_some()),
+            ("--recovery-target-action", self.target_action.is_some()),
+        ] {
+            if is_given && target.is_none() {
+                return Err(Refusal::Usage(format!("{option} can only be used with a recovery target")));
+            }
+        }
+        let recovers = self.restore_command.is_some() || target.is_some() || self.target_timeline.is_some();
+        Ok((standby || recovers).then_some(RecoveryOptions {
+            primary: None,
+            no_password: self.no_password,
+            primary_slot_name: self.primary_slot_name,
+            restore_command: self.restore_command,
+            trigger_file: self.trigger_file,
+            target,
+            target_timeline: self.target_timeline,
+            target_inclusive: self.target_inclusive,
+            target_action: self.target_action,
+        }))
+    }
+}
+
+fn must_be<T>(option: &str, value: &str, what: &str) -> Result<T, InvalidValue> {
+    invalid(format!("invalid value \"{value}\" for option {option}, must be {what}"))
+}
+
+fn not_empty(option: &str, value: OsString) -> Result<String, InvalidValue> {
+    let value = text(option, value)?;
+    if value.is_empty() { must_be(option, "", "something") } else { Ok(value) }
+}
+
+fn immediate(option: &str, value: OsString) -> Result<RecoveryTarget, InvalidValue> {
+    match text(option, value)?.as_str() {
+        "immediate" => Ok(RecoveryTarget::Immediate),
+        other => must_be(option, other, "\"immediate\""),
+    }
+}
+
+fn restore_point(option: &str, value: OsString) -> Result<RecoveryTarget, InvalidValue> {
+    const LONGEST: usize = 63;
+    let name = text(option, value)?;
+    if name.is_empty() || name.len() > LONGEST {
+        return must_be(option, &name, "the name of a restore point, of at most 63 bytes");
+    }
+    Ok(RecoveryTarget::Name(name))
+}
+
+fn transaction(option: &str, value: OsString) -> Result<RecoveryTarget, InvalidValue> {
+    let value = text(option, value)?;
+    let id = value.parse().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
+    id.map_or_else(|| must_be(option, &value, "a transaction ID"), |id| Ok(RecoveryTarget::TransactionId(id)))
+}
+
+fn position(option: &str, value: OsString) -> Result<RecoveryTarget, InvalidValue> {
+    let value = text(option, value)?;
+    let lsn = value.parse().map(RecoveryTarget::Lsn);
+    lsn.or_else(|_| must_be(option, &value, "a WAL location such as 0/3000028"))
+}
+
+fn timeline(option: &str, value: OsString) -> Result<String, InvalidValue> {
+    let value = text(option, value)?;
+    let is_number = value.parse::<u32>().is_ok_and(|id| id > 0) && !value.starts_with('+');
+    if is_number || matches!(value.as_str(), "current" | "latest") {
+        return Ok(value);
+    }
+    must_be(option, &value, "\"current\", \"latest\", or a timeline ID")
+}
+
+fn inclusive(option: &str, value: OsString) -> Result<bool, InvalidValue> {
+    match text(option, value)?.as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => must_be(option, other, "\"on\" or \"off\""),
+    }
+}
+
+fn action(option: &str, value: OsString) -> Result<RecoveryTargetAction, InvalidValue> {
+    match text(option, value)?.as_str() {
+        "pause" => Ok(RecoveryTargetAction::Pause),
+        "promote" => Ok(RecoveryTargetAction::Promote),
+        "shutdown" => Ok(RecoveryTargetAction::Shutdown),
+        other => must_be(option, other, "\"pause\", \"promote\", or \"shutdown\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::basebackup_arguments;
+    use crate::cli::claimed_version::ClaimedVersion;
+    use crate::types::Lsn;
+
+    fn options(line: &[&str]) -> Result<Option<RecoveryOptions>, String> {
+        let line = std::iter::once("pg_basebackup").chain(line.iter().copied()).map(OsString::from).collect();
+        let options = basebackup_arguments::read(line, ClaimedVersion::NEWEST, false)
+            .and_then(|typed| typed.recovery.options(typed.write_recovery_conf));
+        options.map_err(|refusal| match refusal {
+            Refusal::Usage(message) | Refusal::Value(message) => message,
+        })
+    }
+
+    #[test]
+    fn recovery_targets() {
+        for (option, target) in [
+            ("--recovery-target=immediate", RecoveryTarget::Immediate),
+            ("--recovery-target-name=before", RecoveryTarget::Name("before".to_owned())),
+            ("--recovery-target-time=2026-01-01 00:00", RecoveryTarget::Time("2026-01-01 00:00".to_owned())),
+            ("--recovery-target-xid=777", RecoveryTarget::TransactionId(777)),
+            ("--recovery-target-lsn=1/2A", RecoveryTarget::Lsn(Lsn::new(0x1_0000_002A))),
+        ] {
+            let options = options(&[option]).unwrap().unwrap();
+            assert_eq!(options.target, Some(target), "{option}");
+            assert!(options.primary.is_none());
+        }
+        let later = options(&["--recovery-target-xid=3", "--recovery-target-xid=4"]).unwrap().unwrap();
+        assert_eq!(later.target, Some(RecoveryTarget::TransactionId(4)));
+    }
+
+    #[test]
+    fn other_recovery_settings() {
+        let options = options(&[
+            "-R",
+            "--restore-command=cp /a/%f %p",
+            "--recovery-target=immediate",
+            "--recovery-target-inclusive=off",
+            "--recovery-target-timeline=latest",
+            "--recovery-target-action=promote",
+            "--primary-slot-name=s",
+            "--promote-trigger-file=/t",
+            "--no-password-in-conninfo",
+        ])
+        .unwrap()
+        .unwrap();
+        assert_eq!(options.restore_command.as_deref(), Some("cp /a/%f %p"));
+        assert_eq!(options.target_inclusive, Some(false));
+        assert_eq!(options.target_timeline.as_deref(), Some("latest"));
+        assert_eq!(options.target_action, Some(RecoveryTargetAction::Promote));
+        assert_eq!(options.primary_slot_name.as_deref(), Some("s"));
+        assert_eq!(options.trigger_file.as_deref(), Some("/t"));
+        assert!(options.no_password);
+    }
+
+    #[test]
+    fn nothing_is_recovered_unless_it_is_said() {
+        assert!(options(&[]).unwrap().is_none());
+        assert!(options(&["-R"]).unwrap().is_some());
+        assert!(options(&["--restore-command=x"]).unwrap().is_some());
+    }
+
+    #[test]
+    fn settings_that_make_no_sense() {
+        let must_be = |option: &str, value: &str, what: &str| {
+            format!("invalid value \"{value}\" for option {option}, must be {what}")
+        };
+        let lsn = "a WAL location such as 0/3000028";
+        let timeline = "\"current\", \"latest\", or a timeline ID";
+        for (line, message) in [
+            (
+                &["--recovery-target-xid=3", "--recovery-target=immediate"][..],
+                "--recovery-target-xid and --recovery-target are incompatible options".to_owned(),
+            ),
+            (
+                &["--primary-slot-name=s"],
+                "--primary-slot-name can only be used with --write-recovery-conf".to_owned(),
+            ),
+            (
+                &["-R", "--recovery-target-action=pause"],
+                "--recovery-target-action can only be used with a recovery target".to_owned(),
+            ),
+            (&["--recovery-target=x"], must_be("--recovery-target", "x", "\"immediate\"")),
+            (&["--recovery-target-xid=+3"], must_be("--recovery-target-xid", "+3", "a transaction ID")),
+            (&["--recovery-target-xid="], must_be("--recovery-target-xid", "", "a transaction ID")),
+            (&["--recovery-target-lsn=12"], must_be("--recovery-target-lsn", "12", lsn)),
+            (&["--recovery-target-timeline=0"], must_be("--recovery-target-timeline", "0", timeline)),
+            (&["--recovery-target-timeline=+1"], must_be("--recovery-target-timeline", "+1", timeline)),
+            (
+                &["--recovery-target-inclusive=yes"],
+                must_be("--recovery-target-inclusive", "yes", "\"on\" or \"off\""),
+            ),
+            (&["--restore-command="], must_be("--restore-command", "", "something")),
+        ] {
+            assert_eq!(options(line).unwrap_err(), message);
+        }
+        let long = format!("--recovery-target-name={}", "x".repeat(64));
+        assert!(options(&[&long]).unwrap_err().ends_with("of at most 63 bytes"));
+    }
+}
