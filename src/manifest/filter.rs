@@ -68,16 +68,15 @@ impl ManifestFilter {
         {
             self.give_up(fault, out);
         }
-        match self.fault {
-            Some(fault) => Err(fault),
-            None => {
-                let checksum = Sha256::finalize(self.sha256);
-                out.extend_from_slice(b"\"Manifest-Checksum\": \"");
-                out.extend(checksum.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
-                out.extend_from_slice(b"\"}\n");
-                Ok(())
-            }
+        if let Some(fault) = self.fault {
+            return Err(fault);
         }
+        let checksum = Sha256::finalize(self.sha256);
+        out.extend_from_slice(CHECKSUM_FIELD);
+        out.extend_from_slice(b": \"");
+        out.extend(checksum.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+        out.extend_from_slice(b"\"}\n");
+        Ok(())
     }
 
     /// Takes in a line, or a part of one.
@@ -134,10 +133,9 @@ impl ManifestFilter {
             items == 1 && was_between_files && self.reader.is_between_files() && line.starts_with(b"{");
         match file {
             Some(file) if is_alone => Ok(Line::File(file)),
-            Some(_) => Err(ManifestFault::SeveralOnALine.into()),
             None if self.reader.finish().is_err() => Ok(Line::Other),
             None if line.starts_with(CHECKSUM_FIELD) => Ok(Line::Checksum),
-            None => Err(ManifestFault::SeveralOnALine.into()),
+            _ => Err(ManifestFault::SeveralOnALine.into()),
         }
     }
 

@@ -116,7 +116,7 @@ fn compare(
             if options.read_wal {
                 let wal_directory = options.wal_directory.clone();
                 let wal_directory = wal_directory.unwrap_or_else(|| child(directory, "pg_wal"));
-                wal_ranges::check(&backup.wal_ranges, &wal_directory, findings)?;
+                wal_ranges::check(&backup.wal_ranges, backup.system_id, &wal_directory, findings)?;
             }
             Ok(())
         }
