@@ -28,7 +28,7 @@ Options:
 }
 
 const FORMAT: &str =
-    "  -F, --format=p|t            a data directory (plain) or tar files; without it, what it looks like
+    "  -F, --format=p|t            a data directory (plain) or tar files; if not given, it shows
 ";
 
 const PROGRESS: &str = "  -P, --progress              show progress

@@ -59,19 +59,9 @@ impl Decoder {
 
     /// A decoder at the start of a stream.
     pub fn new(method: Method) -> Result<Self, CompressError> {
-        let stream: Box<dyn DecodeStream> = match method {
-            #[cfg(feature = "gzip")]
-            Method::Gzip => Box::new(GzipDecoder::new()),
-            #[cfg(feature = "lz4")]
-            Method::Lz4 => Box::new(Lz4Decoder::new()?),
-            #[cfg(feature = "zstd")]
-            Method::Zstd => Box::new(ZstdDecoder::new()?),
-            #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
-            method => return Err(CompressError::NotBuilt(method.proper_name())),
-        };
         Ok(Self {
             method,
-            stream,
+            stream: begin(method)?,
             piece: vec![0; Self::PIECE].into(),
             position: Position::Within,
             may_hold_output: false,
@@ -110,6 +100,19 @@ impl Decoder {
             Position::Within => Err(CompressError::corrupt(&"unexpected end of data")),
             Position::Lost => Err(lost()),
         }
+    }
+}
+
+fn begin(method: Method) -> Result<Box<dyn DecodeStream>, CompressError> {
+    match method {
+        #[cfg(feature = "gzip")]
+        Method::Gzip => Ok(Box::new(GzipDecoder::new())),
+        #[cfg(feature = "lz4")]
+        Method::Lz4 => Ok(Box::new(Lz4Decoder::new()?)),
+        #[cfg(feature = "zstd")]
+        Method::Zstd => Ok(Box::new(ZstdDecoder::new()?)),
+        #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
+        method => Err(CompressError::NotBuilt(method.proper_name())),
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) trait EncodeStream: Send {
     /// As [`Encoder::push`].
     fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError>;
 
+    /// As [`Encoder::flush`].
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError>;
+
     /// As [`Encoder::finish`].
     fn finish(self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError>;
 }
@@ -33,19 +36,7 @@ pub(super) trait EncodeStream: Send {
 impl Encoder {
     /// An encoder at the start of a stream.
     pub fn new(spec: &CompressionSpec) -> Result<Self, CompressError> {
-        let stream: Box<dyn EncodeStream> = match spec.method {
-            #[cfg(feature = "gzip")]
-            Method::Gzip => Box::new(GzipEncoder::new(spec.checked_level()?.map(i32::unsigned_abs))),
-            #[cfg(feature = "lz4")]
-            Method::Lz4 => Box::new(Lz4Encoder::new(spec.checked_level()?.map(i32::unsigned_abs))?),
-            #[cfg(feature = "zstd")]
-            Method::Zstd => {
-                Box::new(ZstdEncoder::new(spec.checked_level()?, spec.workers, spec.long_distance)?)
-            }
-            #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
-            method => return Err(CompressError::NotBuilt(method.proper_name())),
-        };
-        Ok(Self { method: spec.method, stream })
+        Ok(Self { method: spec.method, stream: begin(spec)? })
     }
 
     /// Takes in the next bytes and puts what they settle behind `output`.
@@ -55,14 +46,30 @@ impl Encoder {
         self.stream.push(input, output)
     }
 
-    /// Puts everything that was taken in behind `output`, so that it can be decompressed without what follows.
-    pub fn flush(&mut self, _output: &mut Vec<u8>) -> Result<(), CompressError> {
-        Ok(())
+    /// Puts everything that was taken in behind `output`, so that it can be decompressed without what follows. Doing
+    /// this often makes the output larger.
+    pub fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        self.stream.flush(output)
     }
 
     /// Ends the stream and puts the rest behind `output`.
     pub fn finish(self, output: &mut Vec<u8>) -> Result<(), CompressError> {
         self.stream.finish(output)
+    }
+}
+
+fn begin(spec: &CompressionSpec) -> Result<Box<dyn EncodeStream>, CompressError> {
+    match spec.method {
+        #[cfg(feature = "gzip")]
+        Method::Gzip => Ok(Box::new(GzipEncoder::new(spec.checked_level()?.map(i32::unsigned_abs)))),
+        #[cfg(feature = "lz4")]
+        Method::Lz4 => Ok(Box::new(Lz4Encoder::new(spec.checked_level()?.map(i32::unsigned_abs))?)),
+        #[cfg(feature = "zstd")]
+        Method::Zstd => {
+            Ok(Box::new(ZstdEncoder::new(spec.checked_level()?, spec.workers, spec.long_distance)?))
+        }
+        #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
+        method => Err(CompressError::NotBuilt(method.proper_name())),
     }
 }
 

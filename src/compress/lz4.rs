@@ -41,6 +41,12 @@ impl EncodeStream for Lz4Encoder {
         Ok(())
     }
 
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        self.0.flush().map_err(|error| CompressError::codec(&error))?;
+        self.0.writer().drain_to(output);
+        Ok(())
+    }
+
     fn finish(self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
         let (sink, result) = self.0.finish();
         sink.drain_to(output);
@@ -85,7 +91,8 @@ impl Lz4Decoder {
 
     fn begin_next_frame(&mut self) -> Result<(), CompressError> {
         if let Some(frame) = self.frame.take() {
-            let (feed, _) = frame.finish();
+            let (mut feed, _) = frame.finish();
+            feed.taken = 0;
             self.frame = Some(Decoder::new(feed).map_err(|error| CompressError::corrupt(&error))?);
         }
         Ok(())
@@ -118,9 +125,14 @@ impl DecodeStream for Lz4Decoder {
     }
 }
 
-/// Where the library reads. It never reads beyond the end of a frame.
+/// Where the library reads.
+///
+/// The crate asks for as many bytes as are left of a block, but at first for as many as the shortest frame has. A
+/// frame to be skipped can be shorter; these bytes come one by one, so that it never takes any behind the end.
 #[derive(Default)]
 struct Feed {
+    /// How much of this frame was read.
+    taken: usize,
     bytes: Cell<Vec<u8>>,
     /// `position <= length == bytes.len()`
     position: Cell<usize>,
@@ -132,6 +144,8 @@ struct Feed {
 impl Feed {
     /// The most bytes that it takes in.
     const CAPACITY: usize = 32 << 10;
+    /// Header and end of a frame without blocks.
+    const SHORTEST_FRAME: usize = 11;
 
     /// Takes bytes off the front of the input if it has no others.
     fn refill(&self, input: &mut &[u8]) {
@@ -158,8 +172,10 @@ impl Read for Feed {
         self.is_starved.set(self.is_empty());
         let position = self.position.get();
         let bytes = &self.bytes.get_mut()[position..];
-        let count = bytes.len().min(target.len());
+        let most = if self.taken < Self::SHORTEST_FRAME { 1 } else { target.len() };
+        let count = bytes.len().min(target.len()).min(most);
         target[..count].copy_from_slice(&bytes[..count]);
+        self.taken = self.taken.saturating_add(count);
         self.position.set(position + count);
         Ok(count)
     }

@@ -2,7 +2,8 @@
 //!
 //! In: bytes in chunks of any size, and what is wanted of them ([`CompressionSpec`]). Out: one gzip member, one
 //! LZ4 frame or one zstd frame, or the bytes that were compressed. Nothing here knows about tar or WAL, does
-//! I/O, or holds more than the codec's window and a bounded piece of output, whatever the input expands to.
+//! I/O, or holds more than the method's window, a bounded number of blocks and a bounded piece of output, whatever
+//! the input expands to. A build without one of the methods reads specifications of it, to say that it cannot do it.
 
 mod argument;
 mod decoder;

@@ -151,6 +151,27 @@ fn bb_155_a_stream_that_ends_too_early_is_not_whole() {
 }
 
 #[test]
+fn what_was_flushed_can_be_decompressed_before_the_end() {
+    let data = sample(700_000);
+    let (first, second) = data.split_at(300_000);
+    for spec in specs() {
+        let (mut encoder, mut output) = (Encoder::new(&spec).unwrap(), Vec::new());
+        encoder.push(first, &mut output).unwrap();
+        encoder.flush(&mut output).unwrap();
+        let mut decoder = Decoder::new(spec.method).unwrap();
+        let (mut input, mut result) = (&output[..], Vec::new());
+        while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
+            result.extend_from_slice(&piece);
+        }
+        assert!(result == first, "{spec:?}");
+        encoder.flush(&mut output).unwrap();
+        encoder.push(second, &mut output).unwrap();
+        encoder.finish(&mut output).unwrap();
+        assert!(decode(spec.method, &output, &[1000]).unwrap() == data, "{spec:?}");
+    }
+}
+
+#[test]
 fn bb_153_and_154_an_empty_stream_is_a_valid_file() {
     for spec in specs() {
         let encoded = encode(&spec, &[], &[1]);
@@ -167,6 +188,74 @@ fn members_and_frames_may_follow_each_other() {
         for sizes in [[1].as_slice(), &[7, 1000], &[40_000], &[usize::MAX]] {
             assert!(decode(spec.method, &encoded, sizes).unwrap() == data.concat(), "{spec:?} {sizes:?}");
         }
+    }
+}
+
+#[test]
+fn frames_to_be_skipped_are_skipped() {
+    for method in [Method::Lz4, Method::Zstd] {
+        let frame = encode(&CompressionSpec::of(method), b"data", &[1]);
+        for length in 0..=20 {
+            let skipped =
+                [&[0x5a, 0x2a, 0x4d, 0x18, length, 0, 0, 0][..], &vec![b'x'; length.into()]].concat();
+            let stream = [&skipped[..], &frame, &skipped, &frame].concat();
+            for sizes in [[1], [5], [usize::MAX]] {
+                assert_eq!(
+                    decode(method, &stream, &sizes).unwrap(),
+                    b"datadata",
+                    "{method} {length} {sizes:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bb_155_windows_are_as_large_as_the_library_allows() {
+    // Magic number, no length and no checksum, window, and one raw block of one byte, the last.
+    let frame = |window| [0x28, 0xb5, 0x2f, 0xfd, 0, window, 9, 0, 0, b'x'];
+    let window_of_128_mib = 17 << 3;
+    assert_eq!(decode(Method::Zstd, &frame(window_of_128_mib), &[1]).unwrap(), b"x");
+    for window in [window_of_128_mib + 1, 18 << 3, 0xff] {
+        let error = decode(Method::Zstd, &frame(window), &[1]).unwrap_err().to_string();
+        assert_eq!(error, "could not decompress data: Frame requires too much memory for decoding");
+    }
+}
+
+#[test]
+fn bb_155_what_expands_without_end_comes_in_pieces() {
+    let data = vec![0; 30 << 20];
+    for method in Method::ALL {
+        let encoded = encode(&CompressionSpec::of(method), &data, &[usize::MAX]);
+        let mut decoder = Decoder::new(method).unwrap();
+        let mut input = &encoded[..];
+        let mut length = 0;
+        while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
+            assert!(piece.len() <= Decoder::PIECE);
+            length += piece.len();
+        }
+        assert_eq!(length, data.len(), "{method}");
+        decoder.finish().unwrap();
+    }
+}
+
+#[test]
+fn bb_155_errors_say_what_the_libraries_say() {
+    let encoded = |method| encode(&CompressionSpec::of(method), b"data", &[1]);
+    let mut wrong_checksum = encoded(Method::Gzip);
+    let end = wrong_checksum.len();
+    wrong_checksum[end - 5] ^= 1;
+    let mut wrong_length = encoded(Method::Gzip);
+    wrong_length[end - 1] ^= 1;
+    for (method, data, expected) in [
+        (Method::Gzip, b"PK\x03\x04....".to_vec(), "incorrect header check"),
+        (Method::Gzip, wrong_checksum, "incorrect data check"),
+        (Method::Gzip, wrong_length, "incorrect length check"),
+        (Method::Lz4, b"PK\x03\x04........".to_vec(), "ERROR_frameType_unknown"),
+        (Method::Zstd, b"PK\x03\x04....".to_vec(), "Unknown frame descriptor"),
+    ] {
+        let error = decode(method, &data, &[usize::MAX]).unwrap_err().to_string();
+        assert_eq!(error, format!("could not decompress data: {expected}"));
     }
 }
 

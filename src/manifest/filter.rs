@@ -5,16 +5,16 @@
 //! one: from its first fault on it passes as it is, and what comes out has no valid checksum either. So does one
 //! that is not laid out as servers do it, with each file on a line of its own.
 
-use sha2::{Digest, Sha256};
-
-use super::{FileEntry, ManifestError, ManifestFault, ManifestItem, ManifestReader};
+use super::{
+    ChecksumAlgorithm, Checksummer, FileEntry, ManifestError, ManifestFault, ManifestItem, ManifestReader,
+};
 
 /// The longest line that is taken, in bytes without its newline. The longest that a server writes has a
 /// path of 1024 bytes, each of them escaped.
 const MAX_LINE_LEN: usize = super::MAX_TOKEN_LEN;
 
 /// What the last line begins with; nothing else may be on it, because it is written anew.
-const CHECKSUM_FIELD: &[u8] = b"\"Manifest-Checksum\"";
+const CHECKSUM_FIELD: &str = "\"Manifest-Checksum\"";
 
 /// Passes a manifest on without the files that are not to be kept.
 ///
@@ -35,7 +35,7 @@ pub struct ManifestFilter {
     /// The last line, once it has come.
     checksum_line: Vec<u8>,
     /// Over all lines that were passed on.
-    sha256: Sha256,
+    checksummer: Checksummer,
 }
 
 impl ManifestFilter {
@@ -49,7 +49,7 @@ impl ManifestFilter {
             entry_end: Vec::new(),
             entry_is_open: false,
             checksum_line: Vec::new(),
-            sha256: Sha256::new(),
+            checksummer: Checksummer::new(ChecksumAlgorithm::Sha256),
         }
     }
 
@@ -71,11 +71,12 @@ impl ManifestFilter {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let checksum = Sha256::finalize(self.sha256);
-        out.extend_from_slice(CHECKSUM_FIELD);
-        out.extend_from_slice(b": \"");
-        out.extend(checksum.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
-        out.extend_from_slice(b"\"}\n");
+        let last_line = format!(
+            "{CHECKSUM_FIELD}: \"{}\"}}
+",
+            self.checksummer.finish()
+        );
+        out.extend_from_slice(last_line.as_bytes());
         Ok(())
     }
 
@@ -134,7 +135,7 @@ impl ManifestFilter {
         match file {
             Some(file) if is_alone => Ok(Line::File(file)),
             None if self.reader.finish().is_err() => Ok(Line::Other),
-            None if line.starts_with(CHECKSUM_FIELD) => Ok(Line::Checksum),
+            None if line.starts_with(CHECKSUM_FIELD.as_bytes()) => Ok(Line::Checksum),
             _ => Err(ManifestFault::SeveralOnALine.into()),
         }
     }
@@ -160,7 +161,7 @@ impl ManifestFilter {
     }
 
     fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.sha256.update(bytes);
+        self.checksummer.update(bytes);
         out.extend_from_slice(bytes);
     }
 
@@ -203,7 +204,8 @@ mod tests {
         let lines: Vec<String> = files
             .iter()
             .map(|path| {
-                let encoded: String = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let encoded: Vec<_> = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let encoded = encoded.concat();
                 let name = if path.len() % 2 == 0 {
                     format!("\"Path\": \"{path}\"")
                 } else {
@@ -221,9 +223,9 @@ mod tests {
             "\"WAL-Ranges\": [\n\
              { \"Timeline\": 1, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n",
         );
-        let checksum = Sha256::digest(text.as_bytes());
-        let digits: String = checksum.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{text}\"Manifest-Checksum\": \"{digits}\"}}\n").into_bytes()
+        let mut checksummer = Checksummer::new(ChecksumAlgorithm::Sha256);
+        checksummer.update(text.as_bytes());
+        format!("{text}\"Manifest-Checksum\": \"{}\"}}\n", checksummer.finish()).into_bytes()
     }
 
     fn is_kept(file: &FileEntry) -> bool {
@@ -271,7 +273,7 @@ mod tests {
         let whole = manifest(&["a".to_owned(), "b".to_owned()]);
         let surplus = [&whole[..], b"\n"].concat();
         let surplus_without_newline = [&whole[..], b" "].concat();
-        let long = [&whole[..40], &[b' '; 2 * MAX_LINE_LEN], &whole[40..]].concat();
+        let long = [&whole[..40], &vec![b' '; 2 * MAX_LINE_LEN], &whole[40..]].concat();
         let unterminated = &whole[..whole.len() - 1];
         for damaged in
             [&whole[..200], unterminated, &surplus, &surplus_without_newline, &long, b"garbage", b""]
@@ -296,11 +298,10 @@ mod tests {
             ("\n],\n", "\n],"),
         ] {
             let lines = lines.replace(from, to);
-            let digits: String = Sha256::digest(&lines[..lines.rfind('\n').map_or(0, |at| at + 1)])
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            let laid_out = format!("{lines}\"Manifest-Checksum\": \"{digits}\"}}\n").into_bytes();
+            let mut checksummer = Checksummer::new(ChecksumAlgorithm::Sha256);
+            checksummer.update(&lines.as_bytes()[..lines.rfind('\n').map_or(0, |at| at + 1)]);
+            let laid_out = format!("{lines}\"Manifest-Checksum\": \"{}\"}}\n", checksummer.finish());
+            let laid_out = laid_out.into_bytes();
             assert!(is_sound(&laid_out), "{from:?} -> {to:?}");
             let (out, verdict) = filtered(&laid_out, is_kept, 50);
             assert_eq!(verdict, Err(ManifestFault::SeveralOnALine.into()), "{from:?} -> {to:?}");

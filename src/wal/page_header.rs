@@ -26,8 +26,8 @@ use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
 /// The magic numbers of PostgreSQL 10 to 18.
 const MAGICS: [u16; 9] = [0xD097, 0xD098, 0xD101, 0xD106, 0xD10D, 0xD110, 0xD113, 0xD116, 0xD118];
 
-/// What later servers may have. They are read like 18: the layout has been the same since 9.5.
-const LATER_MAGICS: RangeInclusive<u16> = 0xD119..=0xD1FF;
+/// What servers of the next years may have. They are read like 18: the layout has been the same since 9.5.
+const LATER_MAGICS: RangeInclusive<u16> = 0xD119..=0xD13F;
 
 const CONTINUES_RECORD: u16 = 0x0001;
 const LONG_HEADER: u16 = 0x0002;
