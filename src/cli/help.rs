@@ -14,16 +14,18 @@ pub(super) fn overview(program: &str) -> String {
 
 Usage:
   {program} basebackup [OPTION]...
+  {program} verifybackup [OPTION]... BACKUPDIR
 
 Commands:
   basebackup     take a base backup of a running server (the options of pg_basebackup)
+  verifybackup   compare a backup with its manifest (the options of pg_verifybackup)
 
 Options:
   -V, --version  output version information, then exit
   -?, --help     show this help, then exit
 
 \"{program} basebackup --help\" lists the options of a command.
-Under the name pg_basebackup the program is that command.
+Under the name pg_basebackup or pg_verifybackup the program is that command.
 
 It stands in for the programs of PostgreSQL {newest}, in a directory such as
 /usr/lib/postgresql/15/bin for those of that version. The variable {variable}

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::colors::{Colors, set_off};
+use super::getopt::Refusal;
 use super::patient_writer::{PatientWriter, standard_output};
 use crate::types::OsError;
 
@@ -63,6 +64,18 @@ impl Messages {
     /// Where to read about the options.
     pub(super) fn try_help(&self) {
         self.hint(&format!("Try \"{} --help\" for more information.", self.command));
+    }
+
+    /// Why the command line cannot be followed.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> ExitCode {
+        match refusal {
+            Refusal::Value(message) => self.error(message),
+            Refusal::Usage(message) => {
+                self.error(message);
+                self.try_help();
+            }
+        }
+        ExitCode::FAILURE
     }
 
     /// Text for standard output; the exit status says whether it got there.
