@@ -7,6 +7,7 @@ mod support;
 
 use support::base_backup::BackupProgram;
 use support::lied_to::LiedTo;
+use support::log_writer::{LogKind, LogWriter};
 use support::scripted_backup_server::{
     Delivery, START, SYSTEM_IDENTIFIER, Session, Step, answered, error, message, welcome,
 };
@@ -17,13 +18,31 @@ const SEGMENT_START: u64 = 0x200_0000;
 /// Up to where the backup needs WAL.
 const END: u64 = 0x200_0100;
 
+/// The WAL that the backup needs: four records, of which the last one ends at its end.
+fn log() -> LogWriter {
+    let mut log = LogWriter::new(SEGMENT_START, LogKind::with_segments_of(16 << 20));
+    for body in [0, 40, 0, 77] {
+        log.record(body);
+    }
+    assert_eq!(log.position(), END);
+    log
+}
+
 /// A message of WAL with so many bytes from that position.
 fn wal(start: u64, length: usize) -> Step {
+    let log = log();
+    let offset = start.wrapping_sub(SEGMENT_START) as usize;
+    let bytes = log.bytes().get(offset..offset.wrapping_add(length)).unwrap_or(&[7; 10]);
+    message_of(start, bytes)
+}
+
+/// A message of WAL with these bytes from that position.
+fn message_of(start: u64, bytes: &[u8]) -> Step {
     let mut body = vec![b'w'];
-    for number in [start, start + length as u64, 0] {
+    for number in [start, start + bytes.len() as u64, 0] {
         body.extend_from_slice(&number.to_be_bytes());
     }
-    body.resize(body.len() + length, 7);
+    body.extend_from_slice(bytes);
     Step::Say(message(b'd', &body))
 }
 
@@ -73,16 +92,21 @@ fn assert_refused_by(program: BackupProgram, format: &str, second_connection: Ve
     assert!(stderr.ends_with("pg_basebackup: removing data directory \"DIR/out\"\n"), "{stderr}");
 }
 
-fn whole_stream() -> Vec<Step> {
+/// An honest stream of WAL that need not be honest.
+fn whole_stream_of(wal: impl IntoIterator<Item = Step>) -> Vec<Step> {
     let copy_done = Step::Say(message(b'c', b""));
     let rest = [b"START_STREAMING\0", b"START_REPLICATIO"].map(|tag| Step::Say(message(b'C', tag)));
-    let length = usize::try_from(END - SEGMENT_START).unwrap();
-    let mut said = vec![wal(SEGMENT_START, 100), wal(SEGMENT_START + 100, length - 100)];
+    let mut said: Vec<Step> = wal.into_iter().collect();
     // The status that is due at once, and the client's own end of the stream.
     said.extend([Step::Await, Step::Await, copy_done]);
     said.extend(rest);
     said.push(Step::Say(message(b'Z', b"I")));
     streaming(said)
+}
+
+fn whole_stream() -> Vec<Step> {
+    let length = usize::try_from(END - SEGMENT_START).unwrap();
+    whole_stream_of([wal(SEGMENT_START, 100), wal(SEGMENT_START + 100, length - 100)])
 }
 
 #[test]
@@ -132,6 +156,42 @@ fn bb_186_wal_that_is_not_what_comes_next() {
     );
     assert_refused(streaming([Step::Say(message(b'd', b"x"))]), "unrecognized streaming header: \"x\"\n");
     assert_refused(streaming([Step::Say(message(b'd', b"w1234"))]), "streaming header too small: 5\n");
+}
+
+#[test]
+fn bb_229_wal_that_no_server_has_written() {
+    let flipped = |offset: usize| {
+        let mut bytes = log().bytes().to_vec();
+        bytes[offset] ^= 0x40;
+        whole_stream_of([message_of(SEGMENT_START, &bytes)])
+    };
+    for (offset, reason) in [
+        (0, "invalid WAL page at 0/2000000: unexpected magic number D150\n"),
+        (9, "invalid WAL page at 0/2000000: unexpected page address 0/2004000\n"),
+        (24, "invalid WAL page at 0/2000000: WAL is from a different database system, whose identifier is "),
+        (0x45, "invalid WAL record at 0/2000040: "),
+        (0xff - 3, "invalid WAL record at 0/2000098: incorrect resource manager data checksum in record\n"),
+    ] {
+        assert_refused_by_ours(flipped(offset), reason);
+    }
+    let other_timeline = LogKind { timeline: 2, ..log().kind };
+    let other_timeline = LogWriter::new(SEGMENT_START, other_timeline).filled(0x100);
+    let reason = "invalid WAL page at 0/2000000: unexpected timeline 2\n";
+    assert_refused_by_ours(whole_stream_of([message_of(SEGMENT_START, &other_timeline)]), reason);
+}
+
+#[test]
+fn bb_229_wal_whose_records_end_too_early() {
+    let mut zeros = log().bytes()[..0x98].to_vec();
+    zeros.resize(0x100, 0);
+    let mut unfinished = LogWriter::new(SEGMENT_START, log().kind);
+    unfinished.record(0x50);
+    unfinished.record(0x100);
+    for (bytes, reached) in [(&zeros[..], "0/2000098"), (&unfinished.bytes()[..0x100], "0/2000090")] {
+        let reason =
+            format!("write-ahead log has records up to {reached} only, but is needed up to 0/2000100\n");
+        assert_refused_by_ours(whole_stream_of([message_of(SEGMENT_START, bytes)]), &reason);
+    }
 }
 
 #[test]

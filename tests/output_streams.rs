@@ -1,4 +1,5 @@
-//! Standard error may be closed, full, slow or non-blocking: a backup that is complete is still a success.
+//! Standard error may be closed, full, slow or non-blocking: a backup that is complete is still a success. On
+//! standard output every byte counts.
 
 #![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
 
@@ -6,11 +7,13 @@ mod support;
 
 use std::io::{PipeReader, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::fs::OFlags;
-use support::{Cluster, DEADLINE, Personality, Run, scratch_directory, wait_for_some};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Cluster, DEADLINE, Personality, Run, scratch_directory, wait_for, wait_for_some};
 
 const MAJOR: u16 = 15;
 
@@ -78,6 +81,30 @@ fn bb_234_a_non_blocking_pipe_that_is_full() {
     let (_reader, writer) = non_blocking_pipe();
     while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
     assert_complete(backup_to(writer, &cluster, &out, || {}), &out);
+}
+
+/// Nothing can be written and nothing has to be put in order: one signal is enough.
+#[test]
+fn bb_249_a_signal_ends_a_backup_that_nobody_reads() {
+    let cluster = Cluster::builder(MAJOR).start();
+    let program = Personality::named("pg_basebackup");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let mut child = Command::new(program.path())
+            .args(["-Ft", "-Xn", "-c", "fast", "-d", &cluster.conninfo(), "-D-"])
+            .stdout(Stdio::from(OwnedFd::from(writer)))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let waits = || {
+            let state = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'";
+            cluster.psql(state) == "1"
+        };
+        wait_for("the server to wait for its client", DEADLINE, waits);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let status = wait_for_some("the program to end", DEADLINE, || child.try_wait().unwrap());
+        assert_eq!(status.signal(), Some(signal.as_raw()));
+    }
 }
 
 /// Some supervisors make their end non-blocking, which the other end does not notice.

@@ -207,11 +207,6 @@ fn settings_are_those_of_the_real_program(major: u16) {
 }
 
 #[test]
-fn bb_167_bb_169_bb_172_bb_174_settings_for_a_standby_of_postgresql_14() {
-    settings_are_those_of_the_real_program(14);
-}
-
-#[test]
 fn bb_167_bb_169_bb_172_bb_174_settings_for_a_standby_of_postgresql_15() {
     settings_are_those_of_the_real_program(15);
 }

@@ -15,6 +15,7 @@ use pgsiphon::receive::{DirectoryArchive, OpenSegment, ReceiveError, ReceiveOpti
 use pgsiphon::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, SegmentSize, SystemId, TimelineId, WalFileName};
 use receiving::{Receiving, plain_options};
+use support::log_writer::{LogKind, LogWriter};
 use support::{DEADLINE, ErrorText, Peer, ScriptedServer, Status, wait_for};
 use tempfile::TempDir;
 
@@ -42,9 +43,9 @@ fn directory() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Bytes that do not repeat at powers of two.
+/// The log from the start on.
 fn wal(length: usize) -> Vec<u8> {
-    (0u8..251).cycle().take(length).collect()
+    LogWriter::new(START, LogKind::with_segments_of(MIB)).filled(length)
 }
 
 /// Answers everything up to `START_REPLICATION`.
@@ -166,15 +167,42 @@ fn rw_109_wal_for_another_place_ends_the_stream_and_is_not_written() {
         let directory = directory();
         let server = ScriptedServer::start(move |peer| {
             until_start(peer);
-            peer.send_wal(START, &[7; 100]);
-            peer.send_wal(second, &[8; 100]);
+            peer.send_wal(START, &wal(100));
+            peer.send_wal(second, &wal(200)[100..]);
             peer.expect_end();
         });
         let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
         assert_eq!(receiving.finish().unwrap_err().with_causes(), message);
         server.finish();
         let written = segment(directory.path(), "000000010000000000000003");
-        assert!(written[..100] == [7; 100] && written[100..].iter().all(|&byte| byte == 0));
+        assert!(written[..100] == wal(100) && written[100..].iter().all(|&byte| byte == 0));
+    }
+}
+
+#[test]
+fn rw_226_wal_that_no_server_has_written_ends_the_stream_and_is_not_written() {
+    let valid = 150_000;
+    for (at, message) in [
+        (160_008, "invalid WAL page at 0/326000: unexpected page address "),
+        (170_000, "incorrect resource manager data checksum in record"),
+    ] {
+        let directory = directory();
+        let mut sent = wal(200_000);
+        sent[at / 8192 * 8192 + 9] ^= u8::from(at == 160_008);
+        sent[at] ^= u8::from(at != 160_008);
+        let server = ScriptedServer::start(move |peer| {
+            until_start(peer);
+            peer.send_wal(START, &sent[..valid]);
+            peer.send_wal(START + valid as u64, &sent[valid..]);
+            peer.expect_end();
+        });
+        let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
+        let error = receiving.finish().unwrap_err();
+        assert!(matches!(error, ReceiveError::Wal(_)), "{error}");
+        assert!(error.with_causes().contains(message), "{}", error.with_causes());
+        server.finish();
+        let written = segment(directory.path(), "000000010000000000000003");
+        assert!(written[..valid] == wal(valid) && written[valid..].iter().all(|&byte| byte == 0));
     }
 }
 
@@ -186,7 +214,7 @@ fn rw_121_a_stalled_disk_keeps_no_ping_waiting_and_nothing_is_claimed() {
     let (tell, told) = mpsc::channel();
     let server = ScriptedServer::start(move |peer| {
         until_start(peer);
-        peer.send_wal(START, &[7; 1000]);
+        peer.send_wal(START, &wal(1000));
         for _ in 0..3 {
             peer.ping();
             assert_eq!(peer.expect_status(), Status { written: START, flushed: START });
@@ -217,11 +245,13 @@ fn i_17_a_stalled_disk_stops_the_reading_before_memory_grows() {
         until_start(peer);
         let stream = peer.stream();
         stream.set_nonblocking(true).unwrap();
+        let log = wal(SENT_AT_MOST as usize);
         let (mut sent, mut heard, mut pending) = (0, 0, Vec::new());
         // The client tells that it lives while it does not read: three updates, and not a byte got through.
         while heard < 3 * 39 {
             if pending.is_empty() {
-                pending = Peer::wal_message(START + sent, &vec![7; 131_072]);
+                let next = &log[sent as usize..][..131_072];
+                pending = Peer::wal_message(START + sent, next);
                 sent += 131_072;
                 assert!(sent < SENT_AT_MOST, "the client reads on and on");
             }
@@ -256,10 +286,10 @@ fn bb_187_bb_188_the_first_update_comes_unasked_and_tells_nothing_of_the_disk() 
     let server = ScriptedServer::start(move |peer| {
         until_start(peer);
         assert_eq!(peer.expect_status(), Status { written: START, flushed: 0 });
-        peer.send_wal(START, &[7; 10]);
+        peer.send_wal(START, &wal(10));
         peer.ping();
         assert_eq!(peer.expect_status(), Status { written: START + 10, flushed: 0 });
-        peer.send_wal(START + 10, &[7; 10]);
+        peer.send_wal(START + 10, &wal(20)[10..]);
         goodbye(peer);
         peer.expect_end();
     });
@@ -303,7 +333,7 @@ fn bb_192_rw_180_a_next_timeline_that_cannot_follow_is_refused() {
         let directory = directory();
         let server = ScriptedServer::start(move |peer| {
             until_start(peer);
-            peer.send_wal(START, &[7; 100]);
+            peer.send_wal(START, &wal(100));
             peer.send(b'c', b"");
             peer.expect_copy_done();
             peer.row(&[next, start]);
@@ -332,7 +362,7 @@ fn bb_192_rw_105_a_timeline_without_anything_to_stream_leads_to_the_next() {
         peer.answer(&["00000002.history", "1\t0/300000\tpromoted\n"]);
         peer.expect_command("START_REPLICATION 0/300000 TIMELINE 2");
         peer.copy_both();
-        peer.send_wal(START, &[7; 100]);
+        peer.send_wal(START, &wal(100));
         goodbye(peer);
         peer.expect_end();
     });
@@ -340,7 +370,7 @@ fn bb_192_rw_105_a_timeline_without_anything_to_stream_leads_to_the_next() {
     receiving.stop_at(Lsn::new(START + 100));
     assert_eq!(receiving.finish().unwrap().timeline.as_u32(), 2);
     server.finish();
-    assert_eq!(segment(directory.path(), "000000020000000000000003")[..100], [7; 100]);
+    assert_eq!(segment(directory.path(), "000000020000000000000003")[..100], wal(100));
     assert_eq!(segment(directory.path(), "00000002.history"), b"1\t0/300000\tpromoted\n");
 }
 
@@ -386,14 +416,14 @@ fn rw_188_a_server_that_goes_before_the_stop_position_ends_it() {
     let directory = directory();
     let server = ScriptedServer::start(|peer| {
         until_start(peer);
-        peer.send_wal(START, &[7; 100]);
+        peer.send_wal(START, &wal(100));
         peer.complete("COPY 0");
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
     let error = receiving.finish().unwrap_err();
     assert_eq!(error.with_causes(), "replication stream was terminated before stop point");
     server.finish();
-    assert_eq!(segment(directory.path(), "000000010000000000000003")[..100], [7; 100]);
+    assert_eq!(segment(directory.path(), "000000010000000000000003")[..100], wal(100));
 }
 
 #[test]
@@ -401,8 +431,8 @@ fn rw_191_what_came_before_the_connection_was_lost_is_kept() {
     let directory = directory();
     let server = ScriptedServer::start(|peer| {
         until_start(peer);
-        peer.send_wal(START, &[7; 100]);
-        let whole = Peer::wal_message(START + 100, &[8; 100]);
+        peer.send_wal(START, &wal(100));
+        let whole = Peer::wal_message(START + 100, &wal(200)[100..]);
         peer.stream().write_all(&whole[..whole.len() - 1]).unwrap();
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
@@ -410,10 +440,7 @@ fn rw_191_what_came_before_the_connection_was_lost_is_kept() {
     assert!(error.with_causes().starts_with("could not receive data from WAL stream: "), "{error}");
     assert!(error.is_retryable());
     server.finish();
-    assert_eq!(
-        segment(directory.path(), "000000010000000000000003")[..101],
-        [[7; 100].as_slice(), &[0]].concat()
-    );
+    assert_eq!(segment(directory.path(), "000000010000000000000003")[..101], [&wal(100)[..], &[0]].concat());
 }
 
 #[test]
@@ -423,7 +450,7 @@ fn rw_150_a_segment_that_is_in_the_way_ends_it() {
     std::fs::write(directory.path().join("pg_wal/000000010000000000000003"), "precious").unwrap();
     let server = ScriptedServer::start(|peer| {
         until_start(peer);
-        peer.send_wal(START, &[7; 100]);
+        peer.send_wal(START, &wal(100));
         peer.expect_end();
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive);
@@ -438,7 +465,7 @@ fn rw_203_a_server_that_does_not_take_leave_costs_nothing_that_was_received() {
     let directory = directory();
     let server = ScriptedServer::start(|peer| {
         until_start(peer);
-        peer.send_wal(START, &[7; 100]);
+        peer.send_wal(START, &wal(100));
         peer.expect_end();
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
@@ -452,7 +479,7 @@ fn bb_195_cancelling_ends_it_whatever_the_server_does() {
     let directory = directory();
     let server = ScriptedServer::start(|peer| {
         until_start(peer);
-        peer.send_wal(START, &[7; 100]);
+        peer.send_wal(START, &wal(100));
         peer.expect_end();
     });
     let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
@@ -461,5 +488,5 @@ fn bb_195_cancelling_ends_it_whatever_the_server_does() {
     receiving.cancel();
     assert!(matches!(receiving.finish(), Err(ReceiveError::Cancelled)));
     server.finish();
-    assert_eq!(segment(directory.path(), "000000010000000000000003")[..100], [7; 100]);
+    assert_eq!(segment(directory.path(), "000000010000000000000003")[..100], wal(100));
 }

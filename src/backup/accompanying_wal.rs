@@ -79,8 +79,7 @@ impl AccompanyingWal {
     pub(super) async fn finish(mut self, end: Lsn) -> Result<ReceiveReport, BackupError> {
         self.end.send_replace(Some(end));
         match (&mut self.outcome).await {
-            Ok(Ok(report)) if report.end.value() >= end => Ok(report),
-            Ok(Ok(_)) => Err(BackupError::Receiver(ReceiveError::Terminated)),
+            Ok(Ok(report)) => check_end(report, end).map_err(BackupError::Receiver),
             Ok(Err(error)) => Err(BackupError::Receiver(error)),
             Err(_) => Err(BackupError::ThreadDied),
         }
@@ -94,6 +93,15 @@ impl Drop for AccompanyingWal {
             let _ = thread.join();
         }
     }
+}
+
+/// What was received, and the records in it, reach the end of the backup.
+fn check_end(report: ReceiveReport, wanted: Lsn) -> Result<ReceiveReport, ReceiveError> {
+    if report.end.value() < wanted {
+        return Err(ReceiveError::Terminated);
+    }
+    let reached = report.end_of_records;
+    if reached < wanted { Err(ReceiveError::RecordsMissing { reached, wanted }) } else { Ok(report) }
 }
 
 /// What runs on the thread.

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::fetched_wal::FetchedWalError;
 use super::location::InvalidLocation;
 use super::recovery_conf::InvalidRecovery;
 use super::verify_in_flight::Difference;
@@ -96,6 +97,9 @@ pub enum BackupError {
     /// The server sends data although it should put the backup elsewhere.
     #[error("server sent data of a backup that it should keep")]
     UnexpectedData,
+    /// The WAL that the server should have put into the backup is not there, or damaged (BB-177).
+    #[error(transparent)]
+    FetchedWal(#[from] FetchedWalError),
     /// A tablespace has a place that it cannot have.
     #[error(transparent)]
     Location(#[from] InvalidLocation),

@@ -14,6 +14,7 @@ use super::archive_format::ArchiveFormat;
 use super::archive_rules::ArchiveRules;
 use super::destination::{Destination, Form};
 use super::error::BackupError;
+use super::fetched_wal::FetchedWal;
 use super::location::ArchiveLocation;
 use super::member_injection::InjectedAttributes;
 use super::open_archive::{LastMember, OpenArchive, Treatment};
@@ -30,6 +31,8 @@ pub(super) struct Intake<'d, D: ?Sized> {
     outlet: Outlet<'d, D>,
     tablespaces: &'d [Tablespace],
     rules: ArchiveRules,
+    /// Checks the WAL in the main archive, where it should be there.
+    fetched_wal: Option<Box<FetchedWal>>,
     /// The archives that have begun, by the OID of their tablespace; none for the main one.
     archives: HashSet<Option<u32>>,
     stage: Stage,
@@ -39,6 +42,8 @@ enum Stage {
     Between(ReceivedFiles),
     Archive {
         received: ReceivedFiles,
+        /// The WAL is in the main archive alone.
+        is_main: bool,
         archive: Box<OpenArchive>,
     },
     Manifest {
@@ -50,6 +55,13 @@ enum Stage {
     },
     /// Something failed; nothing follows.
     Broken,
+}
+
+/// A stream that was taken in to its end.
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    pub(super) verified: Option<Verified>,
+    pub(super) fetched_wal: Option<Box<FetchedWal>>,
 }
 
 /// What was found out about a backup with a manifest.
@@ -65,10 +77,11 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         tablespaces: &'d [Tablespace],
         received: ReceivedFiles,
         rules: ArchiveRules,
+        fetched_wal: Option<Box<FetchedWal>>,
     ) -> Self {
         let stage = Stage::Between(received);
         let outlet = Outlet::new(destination);
-        Self { outlet, tablespaces, rules, archives: HashSet::new(), stage }
+        Self { outlet, tablespaces, rules, fetched_wal, archives: HashSet::new(), stage }
     }
 
     /// The destination, for a look at what it is doing.
@@ -89,7 +102,8 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         if !self.archives.insert(location.oid()) {
             return Err(BackupError::UnexpectedArchive(name.to_string()));
         }
-        let treatment = self.treatment(name, location == ArchiveLocation::Main, received.are_wanted())?;
+        let is_main = location == ArchiveLocation::Main;
+        let treatment = self.treatment(name, is_main, received.are_wanted())?;
         let stored_name = match &treatment {
             Treatment { format: ArchiveFormat::Tar(None), compression: Some(spec), .. } => {
                 &name.compressed(spec.method)
@@ -98,7 +112,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         };
         self.outlet.begin_archive(stored_name, &location)?;
         let archive = Box::new(OpenArchive::begin(treatment, self.outlet.form())?);
-        self.stage = Stage::Archive { received, archive };
+        self.stage = Stage::Archive { received, is_main, archive };
         Ok(())
     }
 
@@ -110,7 +124,10 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     ) -> Result<Treatment, BackupError> {
         let format = ArchiveFormat::of(name);
         let injection = self.rules.injection.take_if(|_| is_main);
-        let must_be_read = is_verified || injection.is_some() || self.outlet.form() == Form::Members;
+        let must_be_read = is_verified
+            || injection.is_some()
+            || (is_main && self.fetched_wal.is_some())
+            || self.outlet.form() == Form::Members;
         let compression = match format {
             ArchiveFormat::Unknown if must_be_read => {
                 return Err(BackupError::UnknownArchive(name.to_string()));
@@ -125,8 +142,9 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     /// The next bytes of the archive or the manifest at hand.
     pub(super) fn data(&mut self, data: &Bytes) -> Result<(), BackupError> {
         match &mut self.stage {
-            Stage::Archive { received, archive } => {
-                archive.take(data, &mut observer(received), &mut self.outlet)
+            Stage::Archive { received, is_main, archive } => {
+                let wal = self.fetched_wal.as_deref_mut().filter(|_| *is_main);
+                archive.take(data, &mut observer(received, wal), &mut self.outlet)
             }
             Stage::Manifest { reader, comparison, statements, member } => {
                 read_manifest(reader, data, comparison, statements)?;
@@ -158,8 +176,8 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
         Ok(())
     }
 
-    /// The stream is complete. Returns what the manifest was found to say, if there is one.
-    pub(super) fn finish(mut self) -> Result<Option<Verified>, BackupError> {
+    /// The stream is complete.
+    pub(super) fn finish(mut self) -> Result<TakenIn, BackupError> {
         let stage = std::mem::replace(&mut self.stage, Stage::Broken);
         let verified = match stage {
             Stage::Manifest { reader, comparison, statements, member } => {
@@ -181,7 +199,7 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
             }
         };
         self.check_all_came()?;
-        Ok(verified)
+        Ok(TakenIn { verified, fetched_wal: self.fetched_wal })
     }
 
     /// Without a manifest nobody else would miss an archive.
@@ -199,8 +217,9 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     fn end_archive(&mut self) -> Result<ReceivedFiles, BackupError> {
         match std::mem::replace(&mut self.stage, Stage::Broken) {
             Stage::Between(received) => Ok(received),
-            Stage::Archive { mut received, archive } => {
-                archive.finish(&mut observer(&mut received), &mut self.outlet)?;
+            Stage::Archive { mut received, is_main, archive } => {
+                let wal = self.fetched_wal.as_deref_mut().filter(|_| is_main);
+                archive.finish(&mut observer(&mut received, wal), &mut self.outlet)?;
                 self.outlet.end_archive()?;
                 Ok(received)
             }
@@ -211,8 +230,10 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
     /// Ends the archive at hand but for a member that is still to come.
     fn end_last_archive(&mut self) -> Result<(ReceivedFiles, LastMember), BackupError> {
         match std::mem::replace(&mut self.stage, Stage::Broken) {
-            Stage::Archive { mut received, archive } => {
-                let archive = archive.before_last_member(&mut observer(&mut received), &mut self.outlet)?;
+            Stage::Archive { mut received, is_main, archive } => {
+                let wal = self.fetched_wal.as_deref_mut().filter(|_| is_main);
+                let archive =
+                    archive.before_last_member(&mut observer(&mut received, wal), &mut self.outlet)?;
                 Ok((received, archive))
             }
             _ => Err(BackupError::NoMainArchive),
@@ -221,10 +242,15 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
 }
 
 /// Whoever looks at the pieces of an archive as they pass.
-fn observer(received: &mut ReceivedFiles) -> impl FnMut(&Piece<'_>) -> Result<(), BackupError> {
-    |piece| {
+fn observer<'a>(
+    received: &'a mut ReceivedFiles,
+    mut wal: Option<&'a mut FetchedWal>,
+) -> impl FnMut(&Piece<'_>) + 'a {
+    move |piece| {
         received.observe(piece);
-        Ok(())
+        if let Some(wal) = &mut wal {
+            wal.observe(piece);
+        }
     }
 }
 
@@ -293,8 +319,13 @@ mod tests {
         let announced = |oid, location: &'static str| Tablespace { oid, location: location.into(), size: 0 };
         let tablespaces = [announced(Some(5), "/srv/ts"), announced(None, "")];
         let mut destination = Nowhere;
-        let mut intake =
-            Intake::new(&mut destination, &tablespaces, ReceivedFiles::unwanted(), ArchiveRules::default());
+        let mut intake = Intake::new(
+            &mut destination,
+            &tablespaces,
+            ReceivedFiles::unwanted(),
+            ArchiveRules::default(),
+            None,
+        );
         let name = ArchiveName::new(b"x.tar").unwrap();
         let taken = paths.iter().try_for_each(|path| intake.begin_archive(&name, path.as_bytes()));
         taken.and_then(|()| intake.finish().map(drop)).map_err(|error| error.to_string())

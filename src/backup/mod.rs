@@ -19,6 +19,7 @@ mod cleanup;
 mod compressor;
 mod destination;
 mod error;
+pub mod fetched_wal;
 mod intake;
 mod location;
 pub mod member_injection;

@@ -98,7 +98,7 @@ impl OpenArchive {
     pub(super) fn take<D: Destination + ?Sized>(
         &mut self,
         chunk: &Bytes,
-        observe: &mut impl FnMut(&Piece<'_>) -> Result<(), BackupError>,
+        observe: &mut impl FnMut(&Piece<'_>),
         outlet: &mut Outlet<'_, D>,
     ) -> Result<(), BackupError> {
         match &mut self.decoder {
@@ -119,7 +119,7 @@ impl OpenArchive {
     /// Ends the archive.
     pub(super) fn finish<D: Destination + ?Sized>(
         self,
-        observe: &mut impl FnMut(&Piece<'_>) -> Result<(), BackupError>,
+        observe: &mut impl FnMut(&Piece<'_>),
         outlet: &mut Outlet<'_, D>,
     ) -> Result<(), BackupError> {
         self.before_last_member(observe, outlet)?.finish(outlet)
@@ -128,7 +128,7 @@ impl OpenArchive {
     /// Ends what the server sent of the archive, and leaves room for another member.
     pub(super) fn before_last_member<D: Destination + ?Sized>(
         mut self,
-        observe: &mut impl FnMut(&Piece<'_>) -> Result<(), BackupError>,
+        observe: &mut impl FnMut(&Piece<'_>),
         outlet: &mut Outlet<'_, D>,
     ) -> Result<LastMember, BackupError> {
         // An empty member at the very end is complete without another byte.
@@ -158,7 +158,7 @@ impl Content {
     fn take<D: Destination + ?Sized>(
         &mut self,
         tar: &Bytes,
-        observe: &mut impl FnMut(&Piece<'_>) -> Result<(), BackupError>,
+        observe: &mut impl FnMut(&Piece<'_>),
         way: &mut Way,
         outlet: &mut Outlet<'_, D>,
     ) -> Result<(), BackupError> {
@@ -167,7 +167,7 @@ impl Content {
             Self::Observed(splitter) => {
                 let mut rest: &[u8] = tar;
                 while let Some(piece) = splitter.next_piece(&mut rest)? {
-                    observe(&piece)?;
+                    observe(&piece);
                     if matches!(way, Way::Members) {
                         store(&piece, tar, outlet)?;
                     }
@@ -175,14 +175,7 @@ impl Content {
                 way.pass(tar.clone(), outlet)
             }
             Self::Injected { injection, members } => {
-                let mut observed = Ok(());
-                let stretches = injection.push(tar, |piece| {
-                    if observed.is_ok() {
-                        observed = observe(piece);
-                    }
-                })?;
-                observed?;
-                for stretch in stretches {
+                for stretch in injection.push(tar, |piece| observe(piece))? {
                     let bytes = match stretch {
                         Stretch::Received(slice) => tar.slice_ref(slice),
                         Stretch::Written(written) => written.into(),

@@ -76,7 +76,10 @@ pub(super) fn recovery_settings(
     if let Some(target) = &recovery.target {
         lines.add_target(target, features)?;
     }
-    lines.add_text("recovery_target_timeline", recovery.target_timeline.as_deref())?;
+    // Servers with recovery.conf stay on the current timeline unless told otherwise, and have no word for it.
+    let is_implied = |timeline: &&str| *timeline == "current" && !features.signal_files;
+    let timeline = recovery.target_timeline.as_deref().filter(|timeline| !is_implied(timeline));
+    lines.add_text("recovery_target_timeline", timeline)?;
     let inclusive = recovery.target_inclusive.map(|inclusive| if inclusive { "on" } else { "off" });
     lines.add_text("recovery_target_inclusive", inclusive)?;
     lines.add_text("recovery_target_action", recovery.target_action.map(RecoveryTargetAction::as_str))?;
@@ -298,6 +301,19 @@ mod tests {
             assert!(new.ends_with(&format!(" = ''\n{line}\n")), "{new}");
             assert_eq!(new.matches(" = ''\n").count(), 4, "{new}");
         }
+    }
+
+    #[test]
+    fn the_current_timeline_has_a_name_from_12_on() {
+        let recovery = RecoveryOptions {
+            restore_command: Some("true".into()),
+            target_timeline: Some("current".into()),
+            ..RecoveryOptions::default()
+        };
+        let command = "restore_command = 'true'\n";
+        assert_eq!(written(&recovery, None, "11.22").as_deref(), Ok(command));
+        let both = format!("{command}recovery_target_timeline = 'current'\n");
+        assert_eq!(written(&recovery, None, "12.0"), Ok(both));
     }
 
     #[test]

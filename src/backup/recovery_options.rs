@@ -27,8 +27,8 @@ pub struct RecoveryOptions {
     pub trigger_file: Option<String>,
     /// Where recovery ends. From version 12 on, any target that the backup brings along is unset.
     pub target: Option<RecoveryTarget>,
-    /// `recovery_target_timeline`: a number, `latest`, or, from version 12 on, `current`. What a server does without
-    /// it depends on its version: from 12 on it follows the latest timeline, before that it stays on the backup's.
+    /// `recovery_target_timeline`: a number, `current` or `latest`. What a server does without it depends on its
+    /// version: from 12 on it follows the latest timeline, before that it stays on the backup's.
     pub target_timeline: Option<String>,
     /// `recovery_target_inclusive`: whether to end just after the target and not just before it, where it is a time, a
     /// transaction or a position.

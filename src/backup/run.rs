@@ -9,7 +9,8 @@ use super::accompanying_wal::{AccompanyingWal, Request};
 use super::archive_rules::ArchiveRules;
 use super::destination::{Destination, Form, Preparation, Traces};
 use super::error::BackupError;
-use super::intake::{Intake, Verified};
+use super::fetched_wal::FetchedWal;
+use super::intake::{Intake, TakenIn, Verified};
 use super::location::ArchiveLocation;
 use super::member_injection::{InjectedAttributes, MemberInjection};
 use super::observer::{Event, Observer};
@@ -116,8 +117,9 @@ impl Backup {
         client.require_integer_datetimes()?;
         let access = Access::of_data_directory(client.data_directory_mode().await?);
         destination.claim(access)?;
-        let segment_size = client.wal_segment_size().await?;
+        // Servers that are too old do not know the command that follows.
         let features = ServerFeatures::for_base_backup(client.server_version())?;
+        let segment_size = client.wal_segment_size().await?;
         if !features.known {
             self.observer.observe(&Event::NewerServer(client.server_version()));
         }
@@ -180,9 +182,12 @@ impl Backup {
 
         let is_here = self.options.target.is_none();
         let received = self.received_files(server.features);
-        let intake = is_here.then(|| Intake::new(destination, &tablespaces, received, rules));
+        let fetched_wal = (self.options.wal == WalMethod::Fetch)
+            .then(|| Box::new(FetchedWal::new(start, server.segment_size, server.identity.system_id)));
+        let intake = is_here.then(|| Intake::new(destination, &tablespaces, received, rules, fetched_wal));
         let transfer = Transfer::new(&tablespaces, server.features);
-        let verified = self.take_in(&mut stream, intake, transfer, wal.as_mut()).await?;
+        let TakenIn { verified, fetched_wal } =
+            self.take_in(&mut stream, intake, transfer, wal.as_mut()).await?;
         if is_here
             && manifest_request(&self.options, server.features) != ManifestRequest::No
             && verified.is_none()
@@ -213,6 +218,9 @@ impl Backup {
             self.observer.observe(&Event::WaitingForReceiver);
             wal.finish(end.lsn).await?;
         }
+        if let Some(fetched_wal) = fetched_wal {
+            fetched_wal.finish(end)?;
+        }
         if let Some(verified) = &verified {
             verified.statements.check(server.identity.system_id, start, end)?;
         }
@@ -226,7 +234,7 @@ impl Backup {
         mut intake: Option<Intake<'_, D>>,
         mut transfer: Transfer,
         mut wal: Option<&mut AccompanyingWal>,
-    ) -> Result<Option<Verified>, BackupError> {
+    ) -> Result<TakenIn, BackupError> {
         loop {
             let event = match &mut wal {
                 None => stream.next().await?,
@@ -248,10 +256,10 @@ impl Backup {
                 intake.flush()?;
             }
         }
-        let verified = intake.map_or(Ok(None), Intake::finish)?;
+        let taken_in = intake.map_or(Ok(TakenIn { verified: None, fetched_wal: None }), Intake::finish)?;
         transfer.archives_done = transfer.archives_total;
         self.observer.observe(&Event::Progress(transfer.progress(None)));
-        Ok(verified)
+        Ok(taken_in)
     }
 
     fn handle<D: Destination>(

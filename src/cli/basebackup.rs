@@ -17,7 +17,7 @@ use super::getopt::Refusal;
 use super::limits::raise_descriptor_limit;
 use super::messages::Messages;
 use super::patient_writer::standard_output;
-use super::signals::{EndingSignal, report_file_size_limit, run_until_signal};
+use super::signals::{EndingSignal, report_file_size_limit, run_unless_signal, run_until_signal};
 use super::{basebackup_help, help, password_prompt};
 use crate::backup::{
     self, BackupError, Destination, DirectoryDestination, NoDestination, TarFilesDestination,
@@ -177,6 +177,12 @@ impl Run<'_> {
         let work = async {
             backup::run(self.config, &self.plan.options, destination, self.report, token).await.map(drop)
         };
-        Ok(runtime.block_on(run_until_signal(&cancel, work)))
+        Ok(runtime.block_on(async {
+            match self.plan.output {
+                // A reader of standard output that does not read holds up everything but the end of the process.
+                Output::Stdout => run_unless_signal(&cancel, work).await,
+                _ => run_until_signal(&cancel, work).await,
+            }
+        }))
     }
 }

@@ -62,6 +62,24 @@ pub(super) async fn run_until_signal<T>(
     }
 }
 
+/// Runs `work`, which has nothing to put in order and may be stuck. The first signal ends the process. Where it
+/// cannot, `work` is cancelled.
+pub(super) async fn run_unless_signal<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> (T, Option<EndingSignal>) {
+    let mut signals = EndingSignals::listen();
+    tokio::pin!(work);
+    tokio::select! {
+        outcome = &mut work => (outcome, None),
+        first = signals.next() => {
+            first.end_process();
+            cancel.cancel();
+            (work.await, Some(first))
+        }
+    }
+}
+
 /// Runs `work`, which blocks and cannot be cancelled, on a thread of its own. A signal ends the process
 /// meanwhile: once [`run_until_signal`] has run, signals no longer do that by themselves.
 pub(super) fn block_until_signal<T: Send + 'static>(

@@ -112,7 +112,7 @@ pub(super) fn max_rate(text: &str) -> Result<u32, InvalidValue> {
         "M" => 1024.0,
         _ => return invalid(format!("invalid --max-rate unit: \"{unit}\"")),
     };
-    let rate = (rate * factor).trunc();
+    let rate = rate * factor;
     if rate > f64::from(u32::MAX) {
         return invalid(format!("transfer rate \"{text}\" exceeds integer range"));
     }
@@ -120,7 +120,7 @@ pub(super) fn max_rate(text: &str) -> Result<u32, InvalidValue> {
         return invalid(format!("transfer rate \"{text}\" is out of range"));
     }
     #[expect(clippy::cast_sign_loss, reason = "the range was checked")]
-    Ok(rate as u32)
+    Ok(rate.trunc() as u32)
 }
 
 pub(super) fn sync_method(text: &str) -> Result<SyncMethod, InvalidValue> {
@@ -314,6 +314,7 @@ mod tests {
             ("1e999", "invalid transfer rate \"1e999\": Numerical result out of range"),
             ("99999999999", "transfer rate \"99999999999\" exceeds integer range"),
             ("31", "transfer rate \"31\" is out of range"),
+            ("1048576.5", "transfer rate \"1048576.5\" is out of range"),
             ("1025M", "transfer rate \"1025M\" is out of range"),
         ] {
             assert_eq!(refusal(max_rate(text)), message);

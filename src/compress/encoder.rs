@@ -26,6 +26,9 @@ pub(super) trait EncodeStream: Send {
     /// As [`Encoder::push`].
     fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError>;
 
+    /// As [`Encoder::flush`].
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError>;
+
     /// As [`Encoder::finish`].
     fn finish(self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError>;
 }
@@ -55,9 +58,10 @@ impl Encoder {
         self.stream.push(input, output)
     }
 
-    /// Puts everything that was taken in behind `output`, so that it can be decompressed without what follows.
-    pub fn flush(&mut self, _output: &mut Vec<u8>) -> Result<(), CompressError> {
-        Ok(())
+    /// Puts everything that was taken in behind `output`, so that it can be decompressed without what follows. Doing
+    /// this often makes the output larger.
+    pub fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        self.stream.flush(output)
     }
 
     /// Ends the stream and puts the rest behind `output`.

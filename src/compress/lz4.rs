@@ -41,6 +41,12 @@ impl EncodeStream for Lz4Encoder {
         Ok(())
     }
 
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        self.0.flush().map_err(|error| CompressError::codec(&error))?;
+        self.0.writer().drain_to(output);
+        Ok(())
+    }
+
     fn finish(self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
         let (sink, result) = self.0.finish();
         sink.drain_to(output);

@@ -151,6 +151,27 @@ fn bb_155_a_stream_that_ends_too_early_is_not_whole() {
 }
 
 #[test]
+fn what_was_flushed_can_be_decompressed_before_the_end() {
+    let data = sample(700_000);
+    let (first, second) = data.split_at(300_000);
+    for spec in specs() {
+        let (mut encoder, mut output) = (Encoder::new(&spec).unwrap(), Vec::new());
+        encoder.push(first, &mut output).unwrap();
+        encoder.flush(&mut output).unwrap();
+        let mut decoder = Decoder::new(spec.method).unwrap();
+        let (mut input, mut result) = (&output[..], Vec::new());
+        while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
+            result.extend_from_slice(&piece);
+        }
+        assert!(result == first, "{spec:?}");
+        encoder.flush(&mut output).unwrap();
+        encoder.push(second, &mut output).unwrap();
+        encoder.finish(&mut output).unwrap();
+        assert!(decode(spec.method, &output, &[1000]).unwrap() == data, "{spec:?}");
+    }
+}
+
+#[test]
 fn bb_153_and_154_an_empty_stream_is_a_valid_file() {
     for spec in specs() {
         let encoded = encode(&spec, &[], &[1]);

@@ -4,6 +4,8 @@
 //! other way: what frames contain whose window is within the library's limit of 128 MiB, so that nobody makes it
 //! take more memory than that.
 
+use std::io;
+
 use ::zstd::DEFAULT_COMPRESSION_LEVEL;
 use ::zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
@@ -38,6 +40,22 @@ impl ZstdEncoder {
         }
         Ok(Self(encoder))
     }
+
+    /// Gives the library room until nothing is left inside.
+    fn drain(
+        output: &mut Vec<u8>,
+        mut write: impl FnMut(&mut OutBuffer<'_, Vec<u8>>) -> io::Result<usize>,
+    ) -> Result<(), CompressError> {
+        loop {
+            output.reserve(Self::ROOM);
+            let end = output.len();
+            let left = write(&mut OutBuffer::around_pos(output, end))
+                .map_err(|error| CompressError::codec(&error))?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl EncodeStream for ZstdEncoder {
@@ -53,18 +71,12 @@ impl EncodeStream for ZstdEncoder {
         Ok(())
     }
 
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        Self::drain(output, |room| self.0.flush(room))
+    }
+
     fn finish(mut self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        loop {
-            output.reserve(Self::ROOM);
-            let end = output.len();
-            let left = self
-                .0
-                .finish(&mut OutBuffer::around_pos(output, end), true)
-                .map_err(|error| CompressError::codec(&error))?;
-            if left == 0 {
-                return Ok(());
-            }
-        }
+        Self::drain(output, |room| self.0.finish(room, true))
     }
 }
 

@@ -4,9 +4,10 @@
 //! commas right and the manifest's own checksum made anew. A manifest that is not sound never becomes a sound
 //! one: from its first fault on it passes as it is, and what comes out has no valid checksum either.
 
-use sha2::{Digest, Sha256};
-
-use super::{FileEntry, MAX_LINE_LEN, ManifestError, ManifestFault, ManifestItem, ManifestReader};
+use super::{
+    ChecksumAlgorithm, Checksummer, FileEntry, MAX_LINE_LEN, ManifestError, ManifestFault, ManifestItem,
+    ManifestReader,
+};
 
 /// Passes a manifest on without the files that are not to be kept.
 ///
@@ -27,7 +28,7 @@ pub struct ManifestFilter {
     /// The last line, once it has come.
     checksum_line: Vec<u8>,
     /// Over all lines that were passed on.
-    sha256: Sha256,
+    checksummer: Checksummer,
 }
 
 impl ManifestFilter {
@@ -41,7 +42,7 @@ impl ManifestFilter {
             entry_end: Vec::new(),
             entry_is_open: false,
             checksum_line: Vec::new(),
-            sha256: Sha256::new(),
+            checksummer: Checksummer::new(ChecksumAlgorithm::Sha256),
         }
     }
 
@@ -60,16 +61,12 @@ impl ManifestFilter {
         {
             self.give_up(fault, out);
         }
-        match self.fault {
-            Some(fault) => Err(fault),
-            None => {
-                let checksum = Sha256::finalize(self.sha256);
-                out.extend_from_slice(b"\"Manifest-Checksum\": \"");
-                out.extend(checksum.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
-                out.extend_from_slice(b"\"}\n");
-                Ok(())
-            }
+        if let Some(fault) = self.fault {
+            return Err(fault);
         }
+        let last_line = format!("\"Manifest-Checksum\": \"{}\"}}\n", self.checksummer.finish());
+        out.extend_from_slice(last_line.as_bytes());
+        Ok(())
     }
 
     /// Takes in a line, or a part of one.
@@ -129,7 +126,7 @@ impl ManifestFilter {
     }
 
     fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.sha256.update(bytes);
+        self.checksummer.update(bytes);
         out.extend_from_slice(bytes);
     }
 
@@ -162,7 +159,8 @@ mod tests {
         let lines: Vec<String> = files
             .iter()
             .map(|path| {
-                let encoded: String = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let encoded: Vec<_> = path.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let encoded = encoded.concat();
                 let name = if path.len() % 2 == 0 {
                     format!("\"Path\": \"{path}\"")
                 } else {
@@ -180,9 +178,9 @@ mod tests {
             "\"WAL-Ranges\": [\n\
              { \"Timeline\": 1, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n",
         );
-        let checksum = Sha256::digest(text.as_bytes());
-        let digits: String = checksum.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{text}\"Manifest-Checksum\": \"{digits}\"}}\n").into_bytes()
+        let mut checksummer = Checksummer::new(ChecksumAlgorithm::Sha256);
+        checksummer.update(text.as_bytes());
+        format!("{text}\"Manifest-Checksum\": \"{}\"}}\n", checksummer.finish()).into_bytes()
     }
 
     fn is_kept(file: &FileEntry) -> bool {
@@ -230,7 +228,7 @@ mod tests {
         let whole = manifest(&["a".to_owned(), "b".to_owned()]);
         let surplus = [&whole[..], b"\n"].concat();
         let surplus_without_newline = [&whole[..], b" "].concat();
-        let long = [&whole[..40], &[b' '; 2 * MAX_LINE_LEN], &whole[40..]].concat();
+        let long = [&whole[..40], &vec![b' '; 2 * MAX_LINE_LEN], &whole[40..]].concat();
         let unterminated = &whole[..whole.len() - 1];
         for damaged in
             [&whole[..200], unterminated, &surplus, &surplus_without_newline, &long, b"garbage", b""]

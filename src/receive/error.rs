@@ -3,7 +3,7 @@
 use super::disk_thread::DiskError;
 use crate::client::ClientError;
 use crate::types::{Lsn, SystemId, TimelineId};
-use crate::wal::DiscontinuityError;
+use crate::wal::{DiscontinuityError, WalError};
 
 /// The receiver could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,17 @@ pub enum ReceiveError {
     /// The server skipped or repeated WAL.
     #[error(transparent)]
     Discontinuity(#[from] DiscontinuityError),
+    /// The server sent WAL that is damaged or belongs elsewhere.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// What came reaches far enough, but its records do not.
+    #[error("write-ahead log has records up to {reached} only, but is needed up to {wanted}")]
+    RecordsMissing {
+        /// Where the last sound record ends.
+        reached: Lsn,
+        /// Where one had to end.
+        wanted: Lsn,
+    },
     /// The server belongs to another cluster (BB-182).
     #[error("system identifier does not match between base backup and streaming connection")]
     ForeignSystem {
@@ -66,7 +77,11 @@ impl ReceiveError {
         match self {
             Self::Client(error) => error.is_retryable(),
             Self::Disk(DiskError::Storage(error)) => error.is_retryable(),
-            Self::Discontinuity(_) | Self::GapBeforeNextTimeline { .. } | Self::Terminated => true,
+            Self::Discontinuity(_)
+            | Self::Wal(_)
+            | Self::RecordsMissing { .. }
+            | Self::GapBeforeNextTimeline { .. }
+            | Self::Terminated => true,
             _ => false,
         }
     }

@@ -12,7 +12,8 @@ pub struct ReceiveOptions {
     pub system_id: Option<SystemId>,
     /// The timeline to start on.
     pub timeline: TimelineId,
-    /// The position to start at; the segment that holds it is received from its first byte.
+    /// The position to start at: a record, or the start of a segment. The segment that holds it is received from its
+    /// first byte, and records are checked from this one on.
     pub start: Lsn,
     /// The size of the server's WAL segments.
     pub segment_size: SegmentSize,
@@ -33,4 +34,6 @@ pub struct ReceiveReport {
     pub timeline: TimelineId,
     /// The end of what was received; all of it is durable.
     pub end: Durable<Lsn>,
+    /// Up to where it is complete and sound records.
+    pub end_of_records: Lsn,
 }

@@ -18,8 +18,8 @@ use super::options::{ReceiveOptions, ReceiveReport};
 use crate::client::{ClientError, PhysicalStream, ReplicationClient, StartReplication};
 use crate::protocol::{NextTimeline, PhysicalStart, StandbyStatus, WalMessage};
 use crate::storage::Durable;
-use crate::types::{Lsn, TimelineId};
-use crate::wal::SegmentCutter;
+use crate::types::{Lsn, SystemId, TimelineId};
+use crate::wal::{RecordReader, SegmentCutter};
 
 /// Received bytes that may wait for the disk before reading pauses. While it does, the kernel's buffer of
 /// the socket takes over; more than this was not faster, but only more memory.
@@ -36,6 +36,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const SENDING: Duration = Duration::from_secs(1);
 
 /// Receives WAL into the archive until `stop` holds a position that was reached.
+///
+/// WAL that no server can have written there is refused and not given to the archive: pages of another place,
+/// timeline or cluster, and records whose checksums are wrong.
 ///
 /// [`Lsn::ZERO`] as the stop position stops at once and in good order. Where the sender of `stop` is
 /// dropped, its last value stays. `cancel` stops too, without taking leave of the server, and ends in
@@ -90,7 +93,7 @@ struct Receiver<'a> {
 /// How the stream of one timeline ended.
 enum StreamEnd {
     /// The stop position was reached.
-    Stopped { durable: Durable<Lsn> },
+    Stopped { durable: Durable<Lsn>, end_of_records: Lsn },
     /// The timeline has ended, and goes on in another one.
     Switched { reached: Lsn, next: NextTimeline },
 }
@@ -104,16 +107,19 @@ enum EndedBy {
 
 impl Receiver<'_> {
     async fn receive(&mut self) -> Result<ReceiveReport, ReceiveError> {
-        self.check_system().await?;
+        let system_id = self.check_system().await?;
         let mut timeline = self.options.timeline;
         let mut start = self.options.start.segment_start(self.options.segment_size);
         loop {
             self.fetch_history(timeline).await?;
             if self.stop.reached(start) {
-                return Ok(ReceiveReport { timeline, end: Durable::nothing_before(start) });
+                let end = Durable::nothing_before(start);
+                return Ok(ReceiveReport { timeline, end, end_of_records: start });
             }
-            match self.stream_timeline(timeline, start).await? {
-                StreamEnd::Stopped { durable } => return Ok(ReceiveReport { timeline, end: durable }),
+            match self.stream_timeline(system_id, timeline, start).await? {
+                StreamEnd::Stopped { durable: end, end_of_records } => {
+                    return Ok(ReceiveReport { timeline, end, end_of_records });
+                }
                 StreamEnd::Switched { reached, next } => {
                     check_switch(timeline, reached, next)?;
                     tracing::debug!(from = %timeline, to = %next.timeline, at = %next.start, "timeline switch");
@@ -124,7 +130,7 @@ impl Receiver<'_> {
         }
     }
 
-    async fn check_system(&mut self) -> Result<(), ReceiveError> {
+    async fn check_system(&mut self) -> Result<SystemId, ReceiveError> {
         let system = self.client.identify_system().await?;
         if let Some(expected) = self.options.system_id
             && expected != system.system_id
@@ -134,7 +140,7 @@ impl Receiver<'_> {
         if self.options.timeline > system.timeline {
             return Err(ReceiveError::TimelineNotPresent(self.options.timeline));
         }
-        Ok(())
+        Ok(system.system_id)
     }
 
     async fn fetch_history(&mut self, timeline: TimelineId) -> Result<(), ReceiveError> {
@@ -146,8 +152,15 @@ impl Receiver<'_> {
     }
 
     #[tracing::instrument(name = "wal_stream", level = "debug", skip_all, fields(%timeline, %start))]
-    async fn stream_timeline(&mut self, timeline: TimelineId, start: Lsn) -> Result<StreamEnd, ReceiveError> {
+    async fn stream_timeline(
+        &mut self,
+        system_id: SystemId,
+        timeline: TimelineId,
+        start: Lsn,
+    ) -> Result<StreamEnd, ReceiveError> {
         self.disk.begin(start).await?;
+        let size = self.options.segment_size;
+        let records = RecordReader::new(start, self.first_record(start), size, timeline);
         let request = PhysicalStart { slot: self.options.slot.clone(), lsn: start, timeline };
         let mut stream = match self.client.start_physical(&request).await? {
             StartReplication::Streaming(stream) => stream,
@@ -155,9 +168,9 @@ impl Receiver<'_> {
                 return Ok(StreamEnd::Switched { reached: start, next });
             }
         };
-        let size = self.options.segment_size;
         let mut pump = Pump {
             cutter: SegmentCutter::new(timeline, start.segment_number(size), size),
+            records: records.expect_system_id(system_id),
             feedback: Feedback::new(self.options.status_interval, flush_report(self.options), start, now()),
             synchronous: self.options.synchronous,
             disk: &mut self.disk,
@@ -165,15 +178,25 @@ impl Receiver<'_> {
             stop: &mut self.stop,
         };
         let ended_by = pump.run(&mut stream).await?;
-        let reached = pump.cutter.position();
+        let (reached, end_of_records) = (pump.cutter.position(), pump.records.end_of_records());
         let next = take_leave(stream, ended_by).await?;
         self.disk.hand_over(std::mem::take(&mut self.waiting)).await?;
         let durable = self.disk.close_segment().await?;
         match next {
-            _ if ended_by == EndedBy::Us || self.stop.reached(reached) => Ok(StreamEnd::Stopped { durable }),
+            _ if ended_by == EndedBy::Us || self.stop.reached(reached) => {
+                Ok(StreamEnd::Stopped { durable, end_of_records })
+            }
             Some(next) => Ok(StreamEnd::Switched { reached, next }),
             None => Err(ReceiveError::Terminated),
         }
+    }
+
+    /// Where records are checked from on: what comes before the start of a backup in its first segment is never
+    /// replayed.
+    fn first_record(&self, segment_start: Lsn) -> Lsn {
+        let asked_for = self.options.start;
+        let is_in_segment = asked_for.segment_start(self.options.segment_size) == segment_start;
+        if is_in_segment { asked_for } else { segment_start }
     }
 
     /// Hands the disk what it does not have yet and waits for all of it.
@@ -244,6 +267,7 @@ impl StopPosition {
 /// The loop of one stream.
 struct Pump<'a> {
     cutter: SegmentCutter,
+    records: RecordReader,
     feedback: Feedback,
     synchronous: bool,
     disk: &'a mut DiskThread,
@@ -298,7 +322,9 @@ impl Pump<'_> {
     fn take(&mut self, message: WalMessage) -> Result<(), ReceiveError> {
         match message {
             WalMessage::Data { start, data, .. } => {
-                self.cutter.push(start, data)?.for_each(|cut| self.waiting.push(cut));
+                let cuts = self.cutter.push(start, data.clone())?;
+                self.records.push(&data)?;
+                cuts.for_each(|cut| self.waiting.push(cut));
                 self.waiting.sync |= self.synchronous;
             }
             WalMessage::Keepalive { reply_requested: true, .. } => {

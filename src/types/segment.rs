@@ -106,6 +106,11 @@ impl WalFileName {
     pub const fn segment(self) -> SegmentNumber {
         self.segment
     }
+
+    /// The size of segments that the name goes by.
+    pub const fn size(self) -> SegmentSize {
+        self.size
+    }
 }
 
 impl fmt::Display for WalFileName {

@@ -32,7 +32,7 @@ impl BackupProgram {
         Self { path: personality.path().to_owned(), _personality: Some(personality) }
     }
 
-    /// The one that belongs to that server.
+    /// The one that belongs to that server, in the newest release of its version.
     pub fn real(cluster: &Cluster) -> Self {
         Self::real_of(cluster.installation().major())
     }

@@ -225,8 +225,13 @@ pub struct Cluster {
 impl Cluster {
     /// A new cluster of that major version.
     pub fn builder(major: u16) -> ClusterBuilder {
+        Self::builder_with(Installation::find(major))
+    }
+
+    /// A new cluster of that installation.
+    pub fn builder_with(installation: Installation) -> ClusterBuilder {
         let origin = Origin::New { initdb_args: Vec::new(), hba: None, own_system_identifier: false };
-        Self::builder_of(major, origin)
+        Self::builder_of(installation, origin)
     }
 
     /// A server on a data directory that is there, such as a backup.
@@ -236,12 +241,12 @@ impl Cluster {
     /// user must be able to reach it, as below [`scratch_directory`].
     pub fn existing(major: u16, data_directory: impl Into<PathBuf>) -> ClusterBuilder {
         let origin = Origin::Existing { data_directory: data_directory.into() };
-        Self::builder_of(major, origin)
+        Self::builder_of(Installation::find(major), origin)
     }
 
-    fn builder_of(major: u16, origin: Origin) -> ClusterBuilder {
+    fn builder_of(installation: Installation, origin: Origin) -> ClusterBuilder {
         ClusterBuilder {
-            installation: Installation::find(major),
+            installation,
             origin,
             settings: Vec::new(),
             port: None,

@@ -25,11 +25,28 @@ impl Installation {
     ///
     /// If it is not installed.
     pub fn find(major: u16) -> Self {
-        let bin = if major == 15 {
-            PathBuf::from("/usr/lib/postgresql/15/bin")
-        } else {
-            cache_directory().join(format!("postgresql/{major}/bin"))
-        };
+        if major == 15 {
+            return Self::in_directory(major, "/usr/lib/postgresql/15/bin".into());
+        }
+        Self::in_cache(major, &major.to_string())
+    }
+
+    /// The installation of one release, such as `18.4`, which has a fault that the newest one has not. It is a
+    /// server without client programs.
+    ///
+    /// # Panics
+    ///
+    /// If it is not installed.
+    pub fn find_release(release: &str) -> Self {
+        let (major, _) = release.split_once('.').unwrap();
+        Self::in_cache(major.parse().unwrap(), release)
+    }
+
+    fn in_cache(major: u16, name: &str) -> Self {
+        Self::in_directory(major, cache_directory().join("postgresql").join(name).join("bin"))
+    }
+
+    fn in_directory(major: u16, bin: PathBuf) -> Self {
         assert!(
             bin.join("postgres").is_file(),
             "PostgreSQL {major} is not in {}; run scripts/install-postgres",

@@ -28,6 +28,7 @@ pub mod durability;
 mod installation;
 pub mod kerberos;
 pub mod lied_to;
+pub mod log_writer;
 mod pgbench;
 mod port;
 mod postmaster;

@@ -88,6 +88,24 @@ impl Session {
         }
     }
 
+    /// The same backup as a server of version 12 sends it: an archive without its end in a copy of its own, and no
+    /// manifest.
+    pub fn honest_of_12() -> Self {
+        let members: Vec<u8> = honest_members().iter().flat_map(Member::to_bytes).collect();
+        let payloads = members.chunks(1500).map(<[u8]>::to_vec).collect();
+        Self { version: "12.22", ..Self::of_payloads(payloads) }
+    }
+
+    /// The same as a server of version 14 sends it: the manifest comes in a second copy.
+    pub fn honest_of_14() -> Self {
+        let manifest = manifest(&FILES, "", START, END);
+        let said = manifest.chunks(100).map(|chunk| message(b'd', chunk));
+        let mut end = vec![Step::Say(message(b'c', b"")), Step::Say(message(b'H', &[0, 0, 0]))];
+        end.extend(said.map(Step::Say));
+        end.extend(honest_end());
+        Self { version: "14.23", instead_of_end: Some(end), ..Self::honest_of_12() }
+    }
+
     /// All that happens on the first connection, in order.
     pub fn steps(&self) -> Vec<Step> {
         if let Some(steps) = &self.first_connection {
@@ -145,7 +163,7 @@ pub fn with_completion_tag(steps: Vec<Step>, tag: &str) -> Vec<Step> {
 }
 
 /// The end of the copy, where the backup ends, and the completion of the command.
-fn honest_end() -> Vec<Step> {
+pub fn honest_end() -> Vec<Step> {
     let mut steps = vec![Step::Say(message(b'c', b""))];
     steps.extend(rows(&[vec![Some(END), Some("1")]]).map(Step::Say));
     steps.push(Step::Say(message(b'C', b"BASE_BACKUP\0")));

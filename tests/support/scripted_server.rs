@@ -15,11 +15,16 @@ pub struct ScriptedServer {
 impl ScriptedServer {
     /// Listens, and plays `script` on the first connection, which is authenticated by then.
     pub fn start(script: impl FnOnce(&mut Peer) + Send + 'static) -> Self {
+        Self::start_as("15.18", script)
+    }
+
+    /// Like [`ScriptedServer::start`], as a server of that version.
+    pub fn start_as(version: &'static str, script: impl FnOnce(&mut Peer) + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
-            script(&mut Peer::welcome(stream));
+            script(&mut Peer::welcome(stream, version));
         });
         Self { port, script }
     }
@@ -51,7 +56,7 @@ pub struct Status {
 }
 
 impl Peer {
-    fn welcome(stream: TcpStream) -> Self {
+    fn welcome(stream: TcpStream, version: &str) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -62,9 +67,8 @@ impl Peer {
         peer.stream.read_exact(&mut startup).unwrap();
         assert_eq!(startup[..3], [0, 3, 0], "expected a startup message");
         peer.send(b'R', &[0, 0, 0, 0]);
-        for parameter in ["server_version\x0015.18\0", "integer_datetimes\0on\0"] {
-            peer.send(b'S', parameter.as_bytes());
-        }
+        peer.send(b'S', format!("server_version\0{version}\0").as_bytes());
+        peer.send(b'S', b"integer_datetimes\0on\0");
         peer.send(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]);
         peer.ready();
         peer

@@ -65,8 +65,8 @@ impl GzipEncoder {
         }
     }
 
-    /// Has the block deflated that is full.
-    fn deflate_full_block(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+    /// Has the block deflated as it is, and begins another.
+    fn deflate_block(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
         let block = self.take_block(false);
         self.dictionary = block.next_dictionary();
         self.start_workers();
@@ -115,7 +115,7 @@ impl EncodeStream for GzipEncoder {
         while !input.is_empty() {
             // A block is deflated when it is known that it is not the last.
             if self.block.len() == BLOCK {
-                self.deflate_full_block(output)?;
+                self.deflate_block(output)?;
             }
             if self.block.is_empty() {
                 self.block.reserve_exact(BLOCK);
@@ -124,6 +124,15 @@ impl EncodeStream for GzipEncoder {
             self.block.extend_from_slice(taken);
             input = rest;
         }
+        Ok(())
+    }
+
+    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
+        // Each block but the last ends at a whole byte, and can be inflated up to there.
+        if !self.block.is_empty() {
+            self.deflate_block(output)?;
+        }
+        while self.write_oldest_block(output)? {}
         Ok(())
     }
 
