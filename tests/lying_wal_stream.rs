@@ -172,12 +172,12 @@ fn bb_229_wal_that_no_server_has_written() {
         (0x45, "invalid WAL record at 0/2000040: "),
         (0xff - 3, "invalid WAL record at 0/2000098: incorrect resource manager data checksum in record\n"),
     ] {
-        assert_refused(flipped(offset), reason);
+        assert_refused_by_ours(flipped(offset), reason);
     }
     let other_timeline = LogKind { timeline: 2, ..log().kind };
     let other_timeline = LogWriter::new(SEGMENT_START, other_timeline).filled(0x100);
     let reason = "invalid WAL page at 0/2000000: unexpected timeline 2\n";
-    assert_refused(whole_stream_of([message_of(SEGMENT_START, &other_timeline)]), reason);
+    assert_refused_by_ours(whole_stream_of([message_of(SEGMENT_START, &other_timeline)]), reason);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn bb_229_wal_whose_records_end_too_early() {
     for (bytes, reached) in [(&zeros[..], "0/2000098"), (&unfinished.bytes()[..0x100], "0/2000090")] {
         let reason =
             format!("write-ahead log has records up to {reached} only, but is needed up to 0/2000100\n");
-        assert_refused(whole_stream_of([message_of(SEGMENT_START, bytes)]), &reason);
+        assert_refused_by_ours(whole_stream_of([message_of(SEGMENT_START, bytes)]), &reason);
     }
 }
 
