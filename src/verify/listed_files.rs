@@ -172,7 +172,9 @@ mod tests {
         let algorithms = [ChecksumAlgorithm::None, ChecksumAlgorithm::Crc32c, ChecksumAlgorithm::Sha512];
         let mut files = ListedFiles::new();
         let entries: Vec<_> = (0..3000).map(|n| entry(&format!("base/{n}"), algorithms[n % 3])).collect();
-        entries.iter().for_each(|entry| files.add(entry).unwrap());
+        for entry in &entries {
+            files.add(entry).unwrap();
+        }
         for entry in &entries {
             let file = files.get(files.find(&entry.path).unwrap());
             assert_eq!(
