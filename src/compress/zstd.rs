@@ -41,7 +41,8 @@ impl ZstdEncoder {
                 .set_parameter(CParameter::NbWorkers(workers))
                 .map_err(|error| CompressError::Workers { workers, reason: error.to_string() })?;
         }
-        let mut set = |parameter| encoder.set_parameter(parameter).map_err(|error| CompressError::codec(&error));
+        let mut set =
+            |parameter| encoder.set_parameter(parameter).map_err(|error| CompressError::codec(&error));
         if long_distance {
             set(CParameter::EnableLongDistanceMatching(true))?;
         } else if level.is_some_and(|level| level >= Self::FIRST_LARGE_LEVEL) {
