@@ -17,6 +17,7 @@ mod password_prompt;
 mod patient_writer;
 mod recovery_arguments;
 mod signals;
+mod value_parsers;
 mod values;
 
 use std::ffi::{OsStr, OsString};
