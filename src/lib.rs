@@ -60,6 +60,7 @@ pub mod receive;
 pub mod storage;
 pub mod tar;
 pub mod types;
+pub mod verify;
 pub mod wal;
 
 pub use client::ReplicationClient;

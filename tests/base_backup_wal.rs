@@ -155,7 +155,7 @@ fn wait_until_streaming(cluster: &Cluster) {
 }
 
 #[test]
-fn bb_064_bb_115_the_temporary_slot_is_there_while_the_backup_runs() {
+fn bb_064_bb_115_bb_180_the_temporary_slot_is_there_while_the_backup_runs() {
     let cluster = Cluster::builder(17).start();
     let scratch = scratch_directory();
     let directory = scratch.path().join("backup");
@@ -171,6 +171,11 @@ fn bb_064_bb_115_the_temporary_slot_is_there_while_the_backup_runs() {
     assert_eq!(cluster.psql(slot), "t|t|t|t");
     let query = cluster.psql("SELECT query FROM pg_stat_activity WHERE query LIKE 'BASE_BACKUP%'");
     assert!(query.contains("MAX_RATE 32,"), "{query}");
+    // WAL has a place long before the archive brings one.
+    assert!(!directory.join("global/pg_control").exists());
+    let pg_wal = directory.join("pg_wal");
+    wait_for("a segment", DEADLINE, || file_names(&pg_wal).len() == 3);
+    assert_eq!(file_names(&pg_wal)[1..], ["archive_status", "summaries"]);
     backup.signal(Signal::INT);
     assert_eq!(backup.finish().signal(), Some(Signal::INT.as_raw()));
     wait_until_nothing_replicates(&cluster);

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use support::base_backup::{BackupProgram, unpack, verify};
 use support::{Attempt, Cluster, Outcome, Personality, Run, client_program, scratch_directory};
 
 const MAJOR: u16 = 15;
@@ -146,6 +147,30 @@ fn bb_248_corrupt_pages_with_a_wal_directory_and_with_streaming() {
     let end = "pg_basebackup: error: checksum error occurred\n\
                pg_basebackup: WAL directory \"DIR/wal\" not removed at user's request\n";
     assert!(ours.ends_with(end), "{ours}");
+}
+
+/// What is kept has all its WAL, other than with the original, and its only fault is that of the server.
+#[test]
+fn bb_248_a_backup_with_corrupt_pages_has_its_wal() {
+    let cluster = damaged_cluster();
+    let program = BackupProgram::ours();
+    for format in ["plain", "tar"] {
+        let directory = scratch_directory();
+        let [out, unpacked] = ["out", "unpacked"].map(|name| directory.path().join(name));
+        program.back_up(&cluster, &out).args(["--no-sync", "-F", format]).run().expect_code(1);
+        fs::rename(out.join("backup_manifest.tmp"), out.join("backup_manifest")).unwrap();
+        let data_directory = if format == "tar" {
+            unpack(&out, &unpacked);
+            unpacked
+        } else {
+            out
+        };
+        verify(cluster.installation(), &data_directory, &[]);
+        let restored = Cluster::existing(MAJOR, &data_directory).start();
+        let stderr = restored.psql_outcome("SELECT count(*) FROM little").stderr;
+        assert!(stderr.contains("ERROR:  invalid page in block 0 of relation base/"), "{stderr}");
+        assert_eq!(restored.psql("SELECT count(*) > 100 FROM pg_class"), "t");
+    }
 }
 
 #[test]

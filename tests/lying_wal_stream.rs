@@ -5,6 +5,7 @@
 
 mod support;
 
+use support::base_backup::BackupProgram;
 use support::lied_to::LiedTo;
 use support::log_writer::{LogKind, LogWriter};
 use support::scripted_backup_server::{
@@ -67,16 +68,28 @@ fn session(second_connection: Vec<Step>) -> Session {
     Session { second_connection: Some(second_connection), ..Session::honest() }
 }
 
-/// The backup fails in both formats, with that among what is said, and in good order.
+/// The backup fails for that reason, and in good order; and so it does with the real program.
 #[track_caller]
 fn assert_refused(second_connection: Vec<Step>, reason: &str) {
+    assert_refused_by_ours(second_connection.clone(), reason);
+    assert_refused_by(BackupProgram::real_of(18), "-Fp", second_connection, reason);
+}
+
+/// The backup fails in both formats, where the real program does not see what is wrong.
+#[track_caller]
+fn assert_refused_by_ours(second_connection: Vec<Step>, reason: &str) {
+    assert_refused_by(BackupProgram::ours(), "-Fp", second_connection.clone(), reason);
+    assert_refused_by(BackupProgram::ours(), "-Ft", second_connection, reason);
+}
+
+/// Which of the two activities is the first to give up is a matter of time, and so is what the other one says.
+#[track_caller]
+fn assert_refused_by(program: BackupProgram, format: &str, second_connection: Vec<Step>, reason: &str) {
     let session = session(second_connection);
-    for format in ["-Fp", "-Ft"] {
-        let stderr = LiedTo::new().refuse(&session, Delivery::default(), &["-X", "stream", format]);
-        assert!(stderr.starts_with("pg_basebackup: error: "), "{stderr}");
-        assert!(stderr.contains(reason), "{stderr}");
-        assert!(stderr.ends_with("pg_basebackup: removing data directory \"DIR/out\"\n"), "{stderr}");
-    }
+    let stderr = LiedTo::with(program).refuse(&session, Delivery::default(), &["-X", "stream", format]);
+    assert!(stderr.starts_with("pg_basebackup: error: "), "{stderr}");
+    assert!(stderr.contains(&format!("pg_basebackup: error: {reason}")), "{stderr}");
+    assert!(stderr.ends_with("pg_basebackup: removing data directory \"DIR/out\"\n"), "{stderr}");
 }
 
 /// An honest stream of WAL that need not be honest.
@@ -136,7 +149,7 @@ fn bb_186_wal_that_is_not_what_comes_next() {
         let reason = format!("received write-ahead log record for offset {offset} with no file open\n");
         assert_refused(streaming([wal(start, 10)]), &reason);
     }
-    assert_refused(streaming([wal(0, 10)]), "got WAL data at 0/0, expected 0/2000000\n");
+    assert_refused_by_ours(streaming([wal(0, 10)]), "got WAL data at 0/0, expected 0/2000000\n");
     assert_refused(
         streaming([wal(SEGMENT_START, 10), wal(SEGMENT_START + 20, 10)]),
         "got WAL data offset 00000014, expected 0000000a\n",
@@ -159,12 +172,12 @@ fn bb_229_wal_that_no_server_has_written() {
         (0x45, "invalid WAL record at 0/2000040: "),
         (0xff - 3, "invalid WAL record at 0/2000098: incorrect resource manager data checksum in record\n"),
     ] {
-        assert_refused(flipped(offset), reason);
+        assert_refused_by_ours(flipped(offset), reason);
     }
     let other_timeline = LogKind { timeline: 2, ..log().kind };
     let other_timeline = LogWriter::new(SEGMENT_START, other_timeline).filled(0x100);
     let reason = "invalid WAL page at 0/2000000: unexpected timeline 2\n";
-    assert_refused(whole_stream_of([message_of(SEGMENT_START, &other_timeline)]), reason);
+    assert_refused_by_ours(whole_stream_of([message_of(SEGMENT_START, &other_timeline)]), reason);
 }
 
 #[test]
@@ -177,7 +190,7 @@ fn bb_229_wal_whose_records_end_too_early() {
     for (bytes, reached) in [(&zeros[..], "0/2000098"), (&unfinished.bytes()[..0x100], "0/2000090")] {
         let reason =
             format!("write-ahead log has records up to {reached} only, but is needed up to 0/2000100\n");
-        assert_refused(whole_stream_of([message_of(SEGMENT_START, bytes)]), &reason);
+        assert_refused_by_ours(whole_stream_of([message_of(SEGMENT_START, bytes)]), &reason);
     }
 }
 
@@ -195,7 +208,7 @@ fn bb_192_a_stream_that_ends_too_early() {
     let failed = error("ERROR", "58P01", "requested WAL segment has already been removed");
     assert_refused(
         streaming([wal(SEGMENT_START, 100), Step::Say(failed)]),
-        "ERROR:  requested WAL segment has already been removed\n",
+        "unexpected termination of replication stream: ERROR:  requested WAL segment has already been removed\n",
     );
 }
 

@@ -335,3 +335,36 @@ fn bb_022_to_028_compression_arguments() {
 fn bb_005_operands() {
     assert_refused_alike(&[&["a", "-D", "x", "b"], &["-D", "x", "a", "--bogus"], &["-D", "x", ""]]);
 }
+
+/// The parts of a message in the colours that the environment asks for.
+#[test]
+fn bb_234_messages_have_the_colors_of_the_real_program() {
+    let ours = Personality::named("pg_basebackup");
+    let listed = |list: &'static str| [("PG_COLOR", "always"), ("PG_COLORS", list)];
+    let environments: [&[(&str, &str)]; 8] = [
+        &[("PG_COLOR", "always")],
+        &[("PG_COLOR", "auto")],
+        &[("PG_COLOR", "yes")],
+        &[("PG_COLORS", "error=1")],
+        &listed("error=04;31:note=07:locus=33:warning=1"),
+        &listed("error=:bogus:locus"),
+        &listed("note=01"),
+        &listed(""),
+    ];
+    for variables in environments {
+        let [theirs, ours] =
+            [Installation::find(18).program("pg_basebackup").as_path(), ours.path()].map(|program| {
+                let mut run = Run::new(program).args(["-D", "x", "extra"]);
+                for (name, value) in variables {
+                    run = run.env(name, value);
+                }
+                run.run().expect_code(1).stderr
+            });
+        assert_eq!(ours, theirs, "{variables:?}");
+    }
+    let always = Run::new(ours.path()).args(["-D", "x", "extra"]).env("PG_COLOR", "always").run().stderr;
+    assert!(
+        always.starts_with("\x1b[01mpg_basebackup: \x1b[0m\x1b[01;31merror: \x1b[0mtoo many "),
+        "{always}"
+    );
+}

@@ -261,7 +261,7 @@ fn standby_of(primary: &Cluster) -> Cluster {
 }
 
 #[test]
-fn rw_181_rw_182_rw_183_a_promotion_is_followed() {
+fn bb_192_rw_181_rw_182_rw_183_a_promotion_is_followed() {
     let primary = builder(15).start();
     let standby = standby_of(&primary);
     let start = end_of_wal(&primary);

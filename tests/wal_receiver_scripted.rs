@@ -321,7 +321,7 @@ fn rw_124_a_complete_segment_is_told_at_once() {
 }
 
 #[test]
-fn rw_180_a_next_timeline_that_cannot_follow_is_refused() {
+fn bb_192_rw_180_a_next_timeline_that_cannot_follow_is_refused() {
     for (next, start, message) in [
         ("1", "0/300000", "server reported unexpected next timeline 1, following timeline 1"),
         (
@@ -349,7 +349,7 @@ fn rw_180_a_next_timeline_that_cannot_follow_is_refused() {
 }
 
 #[test]
-fn rw_105_a_timeline_without_anything_to_stream_leads_to_the_next() {
+fn bb_192_rw_105_a_timeline_without_anything_to_stream_leads_to_the_next() {
     let directory = directory();
     let server = ScriptedServer::start(move |peer| {
         identify(peer, "2");

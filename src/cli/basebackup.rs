@@ -13,7 +13,6 @@ use super::basebackup_arguments::PasswordPrompt;
 use super::basebackup_plan::{self, Output, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
 use super::claimed_version::ClaimedVersion;
-use super::getopt::Refusal;
 use super::limits::raise_descriptor_limit;
 use super::messages::Messages;
 use super::patient_writer::standard_output;
@@ -50,7 +49,7 @@ pub(super) fn main(
     let operands_end_options = std::env::var_os("POSIXLY_CORRECT").is_some();
     let plan = match basebackup_plan::parse(arguments, claim, operands_end_options) {
         Ok(plan) => plan,
-        Err(refusal) => return refuse(refusal, messages),
+        Err(refusal) => return messages.refuse(&refusal),
     };
     match settings(program, claim, &plan) {
         Ok((settings, config)) => {
@@ -67,17 +66,6 @@ pub(super) fn main(
             ExitCode::FAILURE
         }
     }
-}
-
-fn refuse(refusal: Refusal, messages: &Messages) -> ExitCode {
-    match refusal {
-        Refusal::Value(message) => messages.error(&message),
-        Refusal::Usage(message) => {
-            messages.error(&message);
-            messages.try_help();
-        }
-    }
-    ExitCode::FAILURE
 }
 
 fn settings(program: &str, claim: ClaimedVersion, plan: &Plan) -> Result<(Settings, Config), ConninfoError> {

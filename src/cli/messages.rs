@@ -1,11 +1,13 @@
 //! The one place that prints.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::colors::{Colors, set_off};
+use super::getopt::Refusal;
 use super::patient_writer::{PatientWriter, standard_output};
 use crate::types::OsError;
 
@@ -21,57 +23,59 @@ pub(super) struct Messages {
     program: String,
     /// What a user types to run it.
     command: String,
-    colors: bool,
+    colors: Colors,
     /// Nobody seems to read any more; until a message gets through, no time is spent on them.
     unread: Arc<AtomicBool>,
 }
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[01;31m";
-const PURPLE: &str = "\x1b[01;35m";
-const CYAN: &str = "\x1b[01;36m";
-const RESET: &str = "\x1b[0m";
-
 impl Messages {
-    /// Messages of the program; coloured if `PG_COLOR` says so.
+    /// Messages of the program, in the colours that the environment asks for.
     pub(super) fn new(program: &str, command: &str) -> Self {
-        let colors = match std::env::var("PG_COLOR").as_deref() {
-            Ok("always") => true,
-            Ok("auto") => std::io::stderr().is_terminal(),
-            _ => false,
-        };
+        let colors = Colors::of_environment();
         let unread = Arc::new(AtomicBool::new(false));
         Self { program: program.to_owned(), command: command.to_owned(), colors, unread }
     }
 
     /// Something failed. Lines after the first belong to the message.
     pub(super) fn error(&self, text: &str) {
-        self.tagged("error", RED, text);
+        self.tagged("error", self.colors.error.as_ref(), text);
     }
 
     /// Something is odd.
     pub(super) fn warning(&self, text: &str) {
-        self.tagged("warning", PURPLE, text);
+        self.tagged("warning", self.colors.warning.as_ref(), text);
     }
 
     /// More about the error before it.
     pub(super) fn detail(&self, text: &str) {
-        self.tagged("detail", BOLD, text);
+        self.tagged("detail", self.colors.note.as_ref(), text);
     }
 
     /// What to do about the error before it.
     pub(super) fn hint(&self, text: &str) {
-        self.tagged("hint", CYAN, text);
+        self.tagged("hint", self.colors.note.as_ref(), text);
     }
 
     /// Something happened.
     pub(super) fn information(&self, text: &str) {
-        self.print_raw(&format!("{}: {text}\n", self.emphasized(&self.program, BOLD)));
+        self.print_raw(&format!("{}{text}\n", self.program()));
     }
 
     /// Where to read about the options.
     pub(super) fn try_help(&self) {
         self.hint(&format!("Try \"{} --help\" for more information.", self.command));
+    }
+
+    /// Why the command line cannot be followed.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> ExitCode {
+        match refusal {
+            Refusal::Value(message) => self.error(message),
+            Refusal::Usage(message) => {
+                self.error(message);
+                self.try_help();
+            }
+        }
+        ExitCode::FAILURE
     }
 
     /// Text for standard output; the exit status says whether it got there.
@@ -85,14 +89,13 @@ impl Messages {
         }
     }
 
-    fn tagged(&self, tag: &str, color: &str, text: &str) {
-        let program = self.emphasized(&self.program, BOLD);
-        let tag = self.emphasized(&format!("{tag}:"), color);
-        self.print_raw(&format!("{program}: {tag} {text}\n"));
+    fn tagged(&self, tag: &str, color: Option<&String>, text: &str) {
+        self.print_raw(&format!("{}{}{text}\n", self.program(), set_off(&format!("{tag}: "), color)));
     }
 
-    fn emphasized(&self, text: &str, color: &str) -> String {
-        if self.colors { format!("{color}{text}{RESET}") } else { text.to_owned() }
+    /// What every message begins with.
+    fn program(&self) -> String {
+        set_off(&format!("{}: ", self.program), self.colors.locus.as_ref())
     }
 
     /// Prints text on standard error as it is.

@@ -9,6 +9,7 @@ mod basebackup_help;
 mod basebackup_plan;
 mod basebackup_report;
 mod claimed_version;
+mod colors;
 mod getopt;
 mod help;
 mod limits;
@@ -19,6 +20,9 @@ mod recovery_arguments;
 mod signals;
 mod value_parsers;
 mod values;
+mod verifybackup;
+mod verifybackup_arguments;
+mod verifybackup_help;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -31,6 +35,8 @@ use messages::Messages;
 enum Personality {
     /// `pg_basebackup`, by that name or as `pgsiphon basebackup`.
     BaseBackup,
+    /// `pg_verifybackup`, by that name or as `pgsiphon verifybackup`.
+    VerifyBackup,
     /// `pgsiphon` without a command, or with an option that only it has.
     Overview,
 }
@@ -50,6 +56,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     };
     match personality {
         Personality::BaseBackup => basebackup::main(&program, &command, claim, arguments, &messages),
+        Personality::VerifyBackup => verifybackup::main(&command, claim, arguments, &messages),
         Personality::Overview => overview(&program, &arguments, &messages),
     }
 }
@@ -63,14 +70,20 @@ fn program_name(arguments: &[OsString]) -> String {
 /// Picks by the name of the program, and failing that by its first argument, which is taken out. What a user
 /// types to run the personality comes with it.
 fn personality(program: &str, mut arguments: Vec<OsString>) -> (Personality, String, Vec<OsString>) {
-    if program == "pg_basebackup" {
-        return (Personality::BaseBackup, program.to_owned(), arguments);
+    match program {
+        "pg_basebackup" => return (Personality::BaseBackup, program.to_owned(), arguments),
+        "pg_verifybackup" => return (Personality::VerifyBackup, program.to_owned(), arguments),
+        _ => {}
     }
-    if arguments.get(1).is_some_and(|command| command == "basebackup") {
-        arguments.remove(1);
-        return (Personality::BaseBackup, format!("{program} basebackup"), arguments);
-    }
-    (Personality::Overview, program.to_owned(), arguments)
+    let command = arguments.get(1).and_then(|command| command.to_str()).unwrap_or_default();
+    let personality = match command {
+        "basebackup" => Personality::BaseBackup,
+        "verifybackup" => Personality::VerifyBackup,
+        _ => return (Personality::Overview, program.to_owned(), arguments),
+    };
+    let command = format!("{program} {command}");
+    arguments.remove(1);
+    (personality, command, arguments)
 }
 
 fn overview(program: &str, arguments: &[OsString], messages: &Messages) -> ExitCode {
@@ -99,6 +112,8 @@ mod tests {
         let command = |line: &[&str]| personality(line[0], line.iter().map(OsString::from).collect()).1;
         assert_eq!(command(&["pg_basebackup", "-P"]), "pg_basebackup");
         assert_eq!(command(&["pgsiphon", "basebackup", "-P"]), "pgsiphon basebackup");
+        assert_eq!(command(&["pg_verifybackup", "basebackup"]), "pg_verifybackup");
+        assert_eq!(command(&["pgsiphon", "verifybackup", "d"]), "pgsiphon verifybackup");
         assert_eq!(command(&["pgsiphon"]), "pgsiphon");
     }
 }

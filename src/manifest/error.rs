@@ -1,26 +1,21 @@
 //! Why a manifest is not taken, in the words of `pg_verifybackup`.
 
-use super::UnrecognizedChecksumAlgorithm;
+use super::{JsonError, UnrecognizedChecksumAlgorithm};
 
 /// A manifest that is not taken, and so nothing that it says (BB-232, BB-233).
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
     /// The manifest does not have the parts that it must have.
     #[error("could not parse backup manifest: {0}")]
     Parse(ManifestFault),
-    /// A line is not JSON.
-    #[error("could not parse backup manifest: line {line} is malformed")]
-    MalformedLine {
-        /// The number of the line, from 1.
-        line: u64,
-        /// What is wrong with it; its column counts from the start of the value at fault.
-        source: serde_json::Error,
-    },
+    /// The manifest is not JSON.
+    #[error("could not parse backup manifest: {0}")]
+    Json(JsonError),
     /// A file has a checksum of a kind that this client does not know.
     #[error(transparent)]
     ChecksumAlgorithm(#[from] UnrecognizedChecksumAlgorithm),
-    /// A file's checksum is missing or not made of pairs of hexadecimal digits.
+    /// A file's checksum is not made of pairs of hexadecimal digits.
     #[error("invalid checksum for file \"{path}\": \"{checksum}\"")]
     InvalidChecksum {
         /// The file.
@@ -53,10 +48,14 @@ pub enum ManifestError {
 pub enum ManifestFault {
     #[error("manifest ended unexpectedly")]
     EndedUnexpectedly,
+    #[error("expected at least 2 lines")]
+    TooFewLines,
     #[error("last line not newline-terminated")]
     LastLineNotTerminated,
-    #[error("line is longer than {len} bytes", len = super::MAX_LINE_LEN)]
+    #[error("line is longer than {} bytes", super::MAX_TOKEN_LEN)]
     LineTooLong,
+    #[error("files are not listed one on a line")]
+    SeveralOnALine,
     #[error("unexpected object start")]
     UnexpectedObjectStart,
     #[error("unexpected object end")]
@@ -75,6 +74,8 @@ pub enum ManifestFault {
     VersionNotInteger,
     #[error("unexpected manifest version")]
     UnexpectedVersion,
+    #[error("missing system identifier")]
+    MissingSystemIdentifier,
     #[error("system identifier in manifest not an integer")]
     SystemIdentifierNotInteger,
     #[error("unrecognized top-level field")]
@@ -112,5 +113,11 @@ pub enum ManifestFault {
 impl From<ManifestFault> for ManifestError {
     fn from(fault: ManifestFault) -> Self {
         Self::Parse(fault)
+    }
+}
+
+impl From<JsonError> for ManifestError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
     }
 }

@@ -2,12 +2,19 @@
 //!
 //! In: the bytes of a manifest in chunks of any size. Out: the same bytes without the lines of some files, the
 //! commas right and the manifest's own checksum made anew. A manifest that is not sound never becomes a sound
-//! one: from its first fault on it passes as it is, and what comes out has no valid checksum either.
+//! one: from its first fault on it passes as it is, and what comes out has no valid checksum either. So does one
+//! that is not laid out as servers do it, with each file on a line of its own.
 
 use super::{
-    ChecksumAlgorithm, Checksummer, FileEntry, MAX_LINE_LEN, ManifestError, ManifestFault, ManifestItem,
-    ManifestReader,
+    ChecksumAlgorithm, Checksummer, FileEntry, ManifestError, ManifestFault, ManifestItem, ManifestReader,
 };
+
+/// The longest line that is taken, in bytes without its newline. The longest that a server writes has a
+/// path of 1024 bytes, each of them escaped.
+const MAX_LINE_LEN: usize = super::MAX_TOKEN_LEN;
+
+/// What the last line begins with; nothing else may be on it, because it is written anew.
+const CHECKSUM_FIELD: &str = "\"Manifest-Checksum\"";
 
 /// Passes a manifest on without the files that are not to be kept.
 ///
@@ -64,7 +71,11 @@ impl ManifestFilter {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let last_line = format!("\"Manifest-Checksum\": \"{}\"}}\n", self.checksummer.finish());
+        let last_line = format!(
+            "{CHECKSUM_FIELD}: \"{}\"}}
+",
+            self.checksummer.finish()
+        );
         out.extend_from_slice(last_line.as_bytes());
         Ok(())
     }
@@ -91,10 +102,10 @@ impl ManifestFilter {
     }
 
     fn pass_line(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        match self.reader.next_item(&mut &*line) {
-            Ok(Some(ManifestItem::File(file))) => self.pass_file(&file, line, out),
-            Ok(None) if self.reader.finish().is_ok() => self.checksum_line.extend_from_slice(line),
-            Ok(_) => {
+        match self.read_line(line) {
+            Ok(Line::File(file)) => self.pass_file(&file, line, out),
+            Ok(Line::Checksum) => self.checksum_line.extend_from_slice(line),
+            Ok(Line::Other) => {
                 self.end_entry(out);
                 self.write(line, out);
             }
@@ -102,6 +113,30 @@ impl ManifestFilter {
                 self.give_up(fault, out);
                 out.extend_from_slice(line);
             }
+        }
+    }
+
+    /// Says what is on a line, if it is no more than can be left out or written anew with it.
+    fn read_line(&mut self, line: &[u8]) -> Result<Line, ManifestError> {
+        if !self.checksum_line.is_empty() {
+            // Its checksum is that of all lines but the last, which that line is no longer.
+            return Err(ManifestError::ManifestChecksumMismatch);
+        }
+        let was_between_files = self.reader.is_between_files();
+        let (mut rest, mut items, mut file) = (line, 0, None);
+        while let Some(item) = self.reader.next_item(&mut rest)? {
+            items += 1;
+            if let ManifestItem::File(listed) = item {
+                file = Some(listed);
+            }
+        }
+        let is_alone =
+            items == 1 && was_between_files && self.reader.is_between_files() && line.starts_with(b"{");
+        match file {
+            Some(file) if is_alone => Ok(Line::File(file)),
+            None if self.reader.finish().is_err() => Ok(Line::Other),
+            None if line.starts_with(CHECKSUM_FIELD.as_bytes()) => Ok(Line::Checksum),
+            _ => Err(ManifestFault::SeveralOnALine.into()),
         }
     }
 
@@ -142,6 +177,16 @@ impl ManifestFilter {
         out.append(&mut self.partial);
         self.fault = Some(fault);
     }
+}
+
+/// What is on a line.
+enum Line {
+    /// One file of the list.
+    File(FileEntry),
+    /// The manifest's checksum, and with it the end of a sound manifest.
+    Checksum,
+    /// Neither.
+    Other,
 }
 
 #[cfg(test)]
@@ -236,6 +281,31 @@ mod tests {
             let (out, verdict) = filtered(damaged, is_kept, 100);
             assert!(verdict.is_err(), "{}", String::from_utf8_lossy(damaged));
             assert_eq!(out, damaged);
+        }
+    }
+
+    /// Whoever reads such a manifest finds nothing wrong with it; here it would be taken apart in the wrong places.
+    #[test]
+    fn bb_112_another_layout_passes_as_it_is() {
+        let whole = String::from_utf8(manifest(&["a".to_owned(), "bx".to_owned()])).unwrap();
+        let (lines, _) = whole.split_once("\"Manifest-Checksum\"").unwrap();
+        for (from, to) in [
+            (" },\n", " },"),
+            (" },\n", " }\n,"),
+            ("\"Size\"", "\n\"Size\""),
+            ("[\n{", "[{"),
+            (" }\n],", " } ],"),
+            ("\n],\n", "\n],"),
+        ] {
+            let lines = lines.replace(from, to);
+            let mut checksummer = Checksummer::new(ChecksumAlgorithm::Sha256);
+            checksummer.update(&lines.as_bytes()[..lines.rfind('\n').map_or(0, |at| at + 1)]);
+            let laid_out = format!("{lines}\"Manifest-Checksum\": \"{}\"}}\n", checksummer.finish());
+            let laid_out = laid_out.into_bytes();
+            assert!(is_sound(&laid_out), "{from:?} -> {to:?}");
+            let (out, verdict) = filtered(&laid_out, is_kept, 50);
+            assert_eq!(verdict, Err(ManifestFault::SeveralOnALine.into()), "{from:?} -> {to:?}");
+            assert!(out == laid_out || !is_sound(&out), "{from:?} -> {to:?}");
         }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! In: the bytes of a manifest in chunks of any size. Out: its entries, one by one, and at the end the word
 //! that its own checksum was right ([`ManifestReader`]); or the manifest without some of its files
-//! ([`ManifestFilter`]). Beside it the checksums of files ([`Checksummer`]). A path on disk is never touched, and no manifest, however long, makes this module
-//! hold more than one line of it.
+//! ([`ManifestFilter`]). Beside it the checksums of files ([`Checksummer`]). A path on disk is never touched, and
+//! no manifest, however long, makes this module hold more than one entry of it.
 //!
-//! The format is that of the manual's chapter "Backup Manifest Format", in the layout that servers write:
+//! The format is that of the manual's chapter "Backup Manifest Format". Servers lay it out as follows; white space
+//! is free, except that the checksum is that of all lines but the last:
 //!
 //! ```text
 //! { "PostgreSQL-Backup-Manifest-Version": 2,
@@ -23,12 +24,14 @@
 mod checksum;
 mod error;
 mod filter;
-mod line;
+mod json;
+mod line_digest;
 mod model;
 mod reader;
 
 pub use checksum::{Checksum, ChecksumAlgorithm, Checksummer, UnrecognizedChecksumAlgorithm};
 pub use error::{ManifestError, ManifestFault};
 pub use filter::ManifestFilter;
+pub use json::{JsonError, MAX_TOKEN_LEN};
 pub use model::{FileEntry, ManifestItem, ManifestVersion, WalRange};
-pub use reader::{MAX_LINE_LEN, ManifestReader};
+pub use reader::ManifestReader;

@@ -114,11 +114,14 @@ impl BaseBackup {
         if let Some(rate) = self.max_rate {
             options.text.push(format!("MAX_RATE {rate}"));
         }
-        options.switch(self.tablespace_map, "TABLESPACE_MAP", "TABLESPACE_MAP");
+        let maps_for_target = self.tablespace_map && self.target.is_some();
+        options.switch(self.tablespace_map && !maps_for_target, "TABLESPACE_MAP", "TABLESPACE_MAP");
         options.switch(!self.verify_checksums, "VERIFY_CHECKSUMS 0", "NOVERIFY_CHECKSUMS");
         if features.manifest {
             self.manifest_options(&mut options);
         }
+        // With a target it stands here; the server does not mind, and logs read as they always did.
+        options.switch(maps_for_target, "TABLESPACE_MAP", "TABLESPACE_MAP");
         if features.option_lists {
             self.target_options(&mut options);
         }
@@ -286,7 +289,7 @@ mod tests {
         assert_eq!(
             most().command(features("18.0")),
             "BASE_BACKUP (INCREMENTAL, LABEL 'it''s \\ here', PROGRESS, WAL, CHECKPOINT 'fast', WAIT 0, MAX_RATE 32, \
-             TABLESPACE_MAP, VERIFY_CHECKSUMS 0, MANIFEST 'force-encode', MANIFEST_CHECKSUMS 'sha256', \
+             VERIFY_CHECKSUMS 0, MANIFEST 'force-encode', MANIFEST_CHECKSUMS 'sha256', TABLESPACE_MAP, \
              TARGET 'server', TARGET_DETAIL '/b:c', COMPRESSION 'zstd', COMPRESSION_DETAIL 'level=3')"
         );
     }

@@ -69,7 +69,12 @@ impl Session {
 
     /// A backup with that main archive, and that manifest.
     pub fn of_archive(archive: &[u8], manifest: &[u8]) -> Self {
-        let mut payloads = vec![new_archive("base.tar", "")];
+        Self::of_archive_named("base.tar", archive, manifest)
+    }
+
+    /// The same, with another name for the archive.
+    pub fn of_archive_named(name: &str, archive: &[u8], manifest: &[u8]) -> Self {
+        let mut payloads = vec![new_archive(name, "")];
         payloads.extend(archive.chunks(1500).map(data));
         payloads.extend([progress(archive.len() as u64), vec![b'm']]);
         payloads.extend(manifest.chunks(100).map(data));

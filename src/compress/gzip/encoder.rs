@@ -26,9 +26,9 @@ const MOST_THREADS: usize = 16;
 pub(in crate::compress) struct GzipEncoder {
     level: u32,
     threads: usize,
-    /// Started for the second block: most streams have only one.
+    /// Started when the first block is full: short streams need none.
     workers: Option<Workers>,
-    /// Blocks that are being deflated, oldest first; `promises.len() <= 2 * threads`.
+    /// Blocks that are being deflated, oldest first; `promises.len() < 2 * threads`.
     promises: VecDeque<Promise>,
     /// For blocks that are deflated here.
     deflater: Deflater,
