@@ -16,11 +16,12 @@
 //!            │          │           │            │
 //!            │          │           └────────────┴──► protocol
 //!            │          ├──► wal
-//!            ├──► tar, manifest
+//!            ├──► tar, manifest, compress
 //!            └──────────┴──► storage
 //! ```
 //!
-//! `protocol`, `tar`, `manifest`, `wal` and `types` do no I/O. Nothing but `cli` prints.
+//! [`verify`] stands beside `backup`: it compares a backup on disk with its manifest. `protocol`, `tar`, `manifest`,
+//! `wal`, `compress` and `types` do no I/O. Nothing but `cli` prints.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use support::base_backup::{BackupProgram, file_names, is_segment_name, members, unpack, verify, wal_range};
 use support::{
-    Cluster, DEADLINE, scratch_directory, start_slow_backup, wait_for, wait_for_some,
+    Cluster, DEADLINE, scratch_directory, start_slow_backup, wait_for, wait_for_phase, wait_for_some,
     wait_until_nothing_replicates,
 };
 
@@ -103,11 +103,17 @@ fn bb_197_bb_199_bb_202_stream_brings_all_segments() {
     cluster.pgbench_init(1);
     let scratch = scratch_directory();
     let [plain, tar] = ["plain", "tar"].map(|name| scratch.path().join(name));
-    let load = cluster.pgbench_load();
     let program = BackupProgram::ours();
-    program.back_up(&cluster, &plain).args(["-N", "-Xs", "--max-rate=32M"]).run().expect_success();
-    program.back_up(&cluster, &tar).args(["-N", "-Xs", "--max-rate=32M", "-Ft"]).run().expect_success();
-    load.stop(&cluster);
+    for (directory, format) in [(&plain, "-Fp"), (&tar, "-Ft")] {
+        let run = program.back_up(&cluster, directory).args(["-N", "-Xs", "--max-rate=8M", format]);
+        let mut running = run.start();
+        wait_for_phase(&cluster, &mut running, "streaming database files");
+        for _ in 0..3 {
+            cluster.psql("UPDATE pgbench_branches SET bbalance = bbalance + 1");
+            cluster.psql("SELECT pg_switch_wal()");
+        }
+        running.finish().expect_success();
+    }
 
     let plain_names: Vec<String> =
         file_names(&plain.join("pg_wal")).into_iter().filter(|name| is_segment_name(name)).collect();

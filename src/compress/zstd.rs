@@ -20,6 +20,14 @@ impl ZstdEncoder {
     /// How much room the output gets for each step.
     const ROOM: usize = 64 << 10;
 
+    /// From here on the library would take from 90 MB to a gigabyte for its tables.
+    const FIRST_LARGE_LEVEL: i32 = 19;
+
+    /// Tables of 56 MB: beside a server, memory is worth more than what larger ones save. Long-distance matching is
+    /// the way to ask for more.
+    const LARGE_LEVEL_TABLES: [CParameter; 3] =
+        [CParameter::WindowLog(23), CParameter::ChainLog(23), CParameter::HashLog(22)];
+
     /// With threads of the library where it has some, and with matches as far away as they can be if so wanted.
     pub(super) fn new(
         level: Option<i32>,
@@ -33,10 +41,12 @@ impl ZstdEncoder {
                 .set_parameter(CParameter::NbWorkers(workers))
                 .map_err(|error| CompressError::Workers { workers, reason: error.to_string() })?;
         }
+        let mut set =
+            |parameter| encoder.set_parameter(parameter).map_err(|error| CompressError::codec(&error));
         if long_distance {
-            encoder
-                .set_parameter(CParameter::EnableLongDistanceMatching(true))
-                .map_err(|error| CompressError::codec(&error))?;
+            set(CParameter::EnableLongDistanceMatching(true))?;
+        } else if level.is_some_and(|level| level >= Self::FIRST_LARGE_LEVEL) {
+            Self::LARGE_LEVEL_TABLES.into_iter().try_for_each(set)?;
         }
         Ok(Self(encoder))
     }
