@@ -95,8 +95,8 @@ fn settings(program: &str, claim: ClaimedVersion, plan: &Plan) -> Result<(Settin
 /// Asks for the password where that is wanted, and takes the backup, for a second time if the first one only
 /// showed that a password is needed (CN-275 … CN-282).
 fn with_password(mut plan: Plan, settings: Settings, mut config: Config, messages: &Messages) -> ExitCode {
-    let mut may_ask = plan.connection.prompt == PasswordPrompt::OnDemand;
-    if plan.connection.prompt == PasswordPrompt::First {
+    let mut may_ask = plan.connection.prompt() == PasswordPrompt::OnDemand;
+    if plan.connection.prompt() == PasswordPrompt::First {
         config.password = password_prompt::ask().or(config.password);
     }
     if let Some(recovery) = plan.options.recovery.as_mut().filter(|_| plan.standby) {

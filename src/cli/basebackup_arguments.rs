@@ -6,71 +6,113 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::Args;
+
 use super::claimed_version::ClaimedVersion;
-use super::getopt::{Grammar, LONG_ONLY, OptionSpec, Refusal, refuse_operands};
-use super::recovery_arguments::{self, RecoveryArguments};
+use super::getopt::{self, Dialect, FirstArgumentOnly, Refusal, refuse_operands};
+use super::recovery_arguments::RecoveryArguments;
+use super::value_parsers::{Named, path, text};
 use super::values::{self, Format, SyncMethod, WalMethod};
 use crate::backup::TablespaceMapping;
 use crate::protocol::{Checkpoint, ServerTarget};
 
-/// What was typed.
-#[derive(Debug, Default)]
+/// Options that came after PostgreSQL 15, each with the major version that brought it.
+const LATER_OPTIONS: [(&str, u32); 2] = [("incremental", 17), ("sync-method", 17)];
+
+/// What was typed; the options in the order in which ambiguous ones are named.
+#[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct Typed {
+    #[command(flatten)]
+    first_argument_only: FirstArgumentOnly,
+    #[arg(short = 'D', long = "pgdata", value_parser = path())]
     pub(super) directory: Option<PathBuf>,
+    #[arg(short = 'F', long, value_parser = text(values::format))]
     pub(super) format: Option<Format>,
+    #[arg(short, long, value_parser = path())]
     pub(super) incremental: Option<PathBuf>,
-    pub(super) checkpoint: Checkpoint,
+    #[arg(short, long, value_parser = text(values::checkpoint))]
+    pub(super) checkpoint: Option<Checkpoint>,
+    #[arg(short = 'C', long)]
     pub(super) create_slot: bool,
+    #[arg(short = 'r', long, value_parser = text(values::max_rate))]
     pub(super) max_rate: Option<u32>,
+    #[arg(short = 'R', long)]
     pub(super) write_recovery_conf: bool,
+    #[arg(short = 'S', long, value_parser = Named(values::text))]
     pub(super) slot: Option<String>,
-    pub(super) target: Option<ServerTarget>,
+    #[arg(short, long, value_parser = Named(values::text))]
+    target: Option<String>,
+    #[arg(
+        short = 'T',
+        long = "tablespace-mapping",
+        value_parser = Named(|_, value| values::tablespace_mapping(&value))
+    )]
     pub(super) tablespace_mappings: Vec<TablespaceMapping>,
+    #[arg(short = 'X', long, value_parser = text(values::wal_method))]
     pub(super) wal_method: Option<WalMethod>,
-    pub(super) compress: Option<Compress>,
+    #[arg(short = 'z', long, overrides_with = "compress")]
+    gzip: bool,
+    /// There is no method with a name of other bytes than text.
+    #[arg(short = 'Z', long, overrides_with = "gzip", value_parser = text(|text| Ok(text.to_owned())))]
+    compress: Option<String>,
+    #[arg(short, long, value_parser = Named(values::text))]
     pub(super) label: Option<String>,
+    #[arg(short, long)]
     pub(super) no_clean: bool,
+    #[arg(short = 'N', long)]
     pub(super) no_sync: bool,
+    #[command(flatten)]
     pub(super) connection: ConnectionArguments,
+    #[arg(short, long, value_parser = text(values::status_interval))]
     pub(super) status_interval: Option<u32>,
+    #[arg(short, long)]
     pub(super) verbose: bool,
+    #[arg(short = 'P', long)]
     pub(super) progress: bool,
+    #[arg(long = "waldir", value_parser = path())]
     pub(super) wal_directory: Option<PathBuf>,
+    #[arg(long)]
     pub(super) no_slot: bool,
+    #[arg(long)]
     pub(super) no_verify_checksums: bool,
+    #[arg(long)]
     pub(super) no_estimate_size: bool,
+    #[arg(long)]
     pub(super) no_manifest: bool,
+    #[arg(long)]
     pub(super) manifest_force_encode: bool,
+    #[arg(long, value_parser = Named(values::text))]
     pub(super) manifest_checksums: Option<String>,
-    pub(super) sync_method: SyncMethod,
+    #[arg(long, value_parser = text(values::sync_method))]
+    pub(super) sync_method: Option<SyncMethod>,
+    #[command(flatten)]
     pub(super) recovery: RecoveryArguments,
-}
-
-/// `-z` and `-Z`, of which the last one counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Compress {
-    /// `-z`
-    Gzip,
-    /// `-Z` and its argument.
-    Specified(String),
+    /// There must be none.
+    operands: Vec<OsString>,
 }
 
 /// How to reach the server, as far as the command line says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ConnectionArguments {
+    #[arg(short = 'd', long = "dbname")]
     pub(super) connection_string: Option<OsString>,
+    #[arg(short = 'h', long)]
     pub(super) host: Option<OsString>,
+    #[arg(short, long)]
     pub(super) port: Option<OsString>,
+    #[arg(short = 'U', long = "username")]
     pub(super) user: Option<OsString>,
-    pub(super) prompt: PasswordPrompt,
+    #[arg(short = 'w', long, overrides_with = "password")]
+    no_password: bool,
+    #[arg(short = 'W', long, overrides_with = "no_password")]
+    password: bool,
 }
 
 /// When a password is asked for at the terminal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PasswordPrompt {
     /// When the server demands one and none is known.
-    #[default]
     OnDemand,
     /// Never.
     Never,
@@ -84,80 +126,31 @@ pub(super) fn read(
     claim: ClaimedVersion,
     operands_end_options: bool,
 ) -> Result<Typed, Refusal> {
-    let mut typed = Typed::default();
-    let grammar = Grammar {
-        options: &OPTIONS,
-        own_options: &recovery_arguments::OPTIONS,
-        major: claim.major(),
-        operands_end_options,
-    };
-    let operands = grammar.read(line, &mut typed)?;
-    refuse_operands(&operands)?;
+    let dialect = Dialect { later_options: &LATER_OPTIONS, major: claim.major(), operands_end_options };
+    let typed: Typed = getopt::read(line, &dialect)?;
+    refuse_operands(&typed.operands)?;
     Ok(typed)
 }
 
-/// In the order in which ambiguous ones are named.
-const OPTIONS: [OptionSpec<Typed>; 35] = [
-    OptionSpec::refused("help", "--help is understood as the first argument only"),
-    OptionSpec::refused("version", "--version is understood as the first argument only"),
-    OptionSpec::value(b'D', "pgdata", |typed, value| typed.directory = Some(value.into())),
-    OptionSpec::judged(b'F', "format", |typed, value| {
-        values::format(&value.to_string_lossy()).map(|judged| typed.format = Some(judged))
-    }),
-    OptionSpec::value(b'i', "incremental", |typed: &mut Typed, value| typed.incremental = Some(value.into()))
-        .since(17),
-    OptionSpec::judged(b'c', "checkpoint", |typed, value| {
-        values::checkpoint(&value.to_string_lossy()).map(|judged| typed.checkpoint = judged)
-    }),
-    OptionSpec::flag(b'C', "create-slot", |typed| typed.create_slot = true),
-    OptionSpec::judged(b'r', "max-rate", |typed, value| {
-        values::max_rate(&value.to_string_lossy()).map(|judged| typed.max_rate = Some(judged))
-    }),
-    OptionSpec::flag(b'R', "write-recovery-conf", |typed| typed.write_recovery_conf = true),
-    OptionSpec::judged(b'S', "slot", |typed, value| {
-        values::text("-S/--slot", value).map(|judged| typed.slot = Some(judged))
-    }),
-    OptionSpec::judged(b't', "target", |typed, value| {
-        values::text("-t/--target", value).map(|text| typed.target = values::target(&text))
-    }),
-    OptionSpec::judged(b'T', "tablespace-mapping", |typed, value| {
-        values::tablespace_mapping(&value).map(|mapping| typed.tablespace_mappings.push(mapping))
-    }),
-    OptionSpec::judged(b'X', "wal-method", |typed, value| {
-        values::wal_method(&value.to_string_lossy()).map(|judged| typed.wal_method = Some(judged))
-    }),
-    OptionSpec::flag(b'z', "gzip", |typed| typed.compress = Some(Compress::Gzip)),
-    OptionSpec::value(b'Z', "compress", |typed, value| {
-        // There is no method with a name of other bytes.
-        typed.compress = Some(Compress::Specified(value.to_string_lossy().into_owned()));
-    }),
-    OptionSpec::judged(b'l', "label", |typed, value| {
-        values::text("-l/--label", value).map(|judged| typed.label = Some(judged))
-    }),
-    OptionSpec::flag(b'n', "no-clean", |typed| typed.no_clean = true),
-    OptionSpec::flag(b'N', "no-sync", |typed| typed.no_sync = true),
-    OptionSpec::value(b'd', "dbname", |typed, value| typed.connection.connection_string = Some(value)),
-    OptionSpec::value(b'h', "host", |typed, value| typed.connection.host = Some(value)),
-    OptionSpec::value(b'p', "port", |typed, value| typed.connection.port = Some(value)),
-    OptionSpec::value(b'U', "username", |typed, value| typed.connection.user = Some(value)),
-    OptionSpec::flag(b'w', "no-password", |typed| typed.connection.prompt = PasswordPrompt::Never),
-    OptionSpec::flag(b'W', "password", |typed| typed.connection.prompt = PasswordPrompt::First),
-    OptionSpec::judged(b's', "status-interval", |typed, value| {
-        values::status_interval(&value.to_string_lossy()).map(|judged| typed.status_interval = Some(judged))
-    }),
-    OptionSpec::flag(b'v', "verbose", |typed| typed.verbose = true),
-    OptionSpec::flag(b'P', "progress", |typed| typed.progress = true),
-    OptionSpec::value(LONG_ONLY, "waldir", |typed, value| typed.wal_directory = Some(value.into())),
-    OptionSpec::flag(LONG_ONLY, "no-slot", |typed| typed.no_slot = true),
-    OptionSpec::flag(LONG_ONLY, "no-verify-checksums", |typed| typed.no_verify_checksums = true),
-    OptionSpec::flag(LONG_ONLY, "no-estimate-size", |typed| typed.no_estimate_size = true),
-    OptionSpec::flag(LONG_ONLY, "no-manifest", |typed| typed.no_manifest = true),
-    OptionSpec::flag(LONG_ONLY, "manifest-force-encode", |typed| typed.manifest_force_encode = true),
-    OptionSpec::judged(LONG_ONLY, "manifest-checksums", |typed, value| {
-        values::text("--manifest-checksums", value).map(|judged| typed.manifest_checksums = Some(judged))
-    }),
-    OptionSpec::judged(LONG_ONLY, "sync-method", |typed: &mut Typed, value| {
-        values::sync_method(&value.to_string_lossy()).map(|judged| typed.sync_method = judged)
-    })
-    .since(17),
-];
+impl Typed {
+    /// `-t`, unless it names the client.
+    pub(super) fn target(&self) -> Option<ServerTarget> {
+        self.target.as_deref().and_then(values::target)
+    }
+
+    /// The argument of `-Z`, or what `-z` stands for.
+    pub(super) fn compress(&self) -> Option<&str> {
+        self.compress.as_deref().or_else(|| self.gzip.then_some("gzip"))
+    }
+}
+
+impl ConnectionArguments {
+    /// `-w` or `-W`.
+    pub(super) fn prompt(&self) -> PasswordPrompt {
+        match (self.no_password, self.password) {
+            (true, _) => PasswordPrompt::Never,
+            (false, true) => PasswordPrompt::First,
+            (false, false) => PasswordPrompt::OnDemand,
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::basebackup_arguments::{self, Compress, ConnectionArguments, Typed};
+use super::basebackup_arguments::{self, ConnectionArguments, Typed};
 use super::claimed_version::ClaimedVersion;
 use super::getopt::Refusal;
 use super::values::{Format, SyncMethod, WalMethod};
@@ -61,7 +61,7 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
     let compression = compression(&typed, claim)?;
     check_wal(&typed)?;
     check_reports(&typed)?;
-    let output = output(&typed);
+    let (output, target) = (output(&typed), typed.target());
     let recovery = typed.recovery.options(typed.write_recovery_conf)?;
     let wal = match typed.wal_method.unwrap_or(WalMethod::Stream) {
         WalMethod::None => backup::WalMethod::None,
@@ -76,7 +76,7 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
     let defaults = BackupOptions::default();
     let options = BackupOptions {
         label: typed.label.unwrap_or(defaults.label),
-        checkpoint: typed.checkpoint,
+        checkpoint: typed.checkpoint.unwrap_or_default(),
         wal,
         max_rate: typed.max_rate,
         estimate_size: !typed.no_estimate_size,
@@ -88,7 +88,7 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
         },
         manifest_checksums: typed.manifest_checksums,
         compression,
-        target: typed.target,
+        target,
         incremental: typed.incremental,
         recovery,
     };
@@ -97,7 +97,7 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
         output,
         options,
         standby: typed.write_recovery_conf,
-        sync_policy: match (typed.no_sync, typed.sync_method) {
+        sync_policy: match (typed.no_sync, typed.sync_method.unwrap_or_default()) {
             (true, _) => SyncPolicy::Never,
             (false, SyncMethod::Fsync) => SyncPolicy::Durable,
             (false, SyncMethod::Syncfs) => SyncPolicy::FileSystem,
@@ -118,7 +118,7 @@ fn slot(name: Option<String>, create: bool, none: bool) -> ReceiveSlot {
 }
 
 fn output(typed: &Typed) -> Output {
-    let Some(path) = typed.directory.as_deref().filter(|_| typed.target.is_none()) else {
+    let Some(path) = typed.directory.as_deref().filter(|_| typed.target().is_none()) else {
         return Output::Target;
     };
     match typed.format.unwrap_or(Format::Plain) {
@@ -148,7 +148,7 @@ fn refuse_if(condition: bool, message: &str) -> Result<(), Refusal> {
 
 /// Combinations 2 to 4: where the backup goes.
 fn check_place(typed: &Typed) -> Result<(), Refusal> {
-    let has_target = typed.target.is_some();
+    let has_target = typed.target().is_some();
     refuse_if(has_target && typed.format.is_some(), "cannot specify both format and backup target")?;
     refuse_if(!has_target && typed.directory.is_none(), "must specify output directory or backup target")?;
     refuse_if(
@@ -160,13 +160,9 @@ fn check_place(typed: &Typed) -> Result<(), Refusal> {
 /// Who compresses, and how (BB-025); combinations 5 to 7.
 fn compression(typed: &Typed, claim: ClaimedVersion) -> Result<Compression, Refusal> {
     let grammar = if claim.major() == 15 { Grammar::Fifteen } else { Grammar::SinceSixteen };
-    let argument = match &typed.compress {
-        None => return Ok(Compression::None),
-        Some(Compress::Gzip) => CompressionArgument::parse("gzip", grammar),
-        Some(Compress::Specified(text)) => CompressionArgument::parse(text, grammar),
-    };
-    let CompressionArgument { location, method, detail } = argument;
-    let has_target = typed.target.is_some();
+    let Some(argument) = typed.compress() else { return Ok(Compression::None) };
+    let CompressionArgument { location, method, detail } = CompressionArgument::parse(argument, grammar);
+    let has_target = typed.target().is_some();
     let default = if has_target { Location::Server } else { Location::Client };
     if location.unwrap_or(default) == Location::Server {
         return Ok(Compression::Server(CompressionRequest { method, detail }));
@@ -196,7 +192,7 @@ fn client_compression(
 /// Combinations 8 to 16: how WAL is included.
 fn check_wal(typed: &Typed) -> Result<(), Refusal> {
     let streams = typed.wal_method.unwrap_or(WalMethod::Stream) == WalMethod::Stream;
-    let has_target = typed.target.is_some();
+    let has_target = typed.target().is_some();
     refuse_if(has_target && streams, "WAL cannot be streamed when a backup target is specified")?;
     refuse_if(goes_to_stdout(typed) && streams, "cannot stream write-ahead logs in tar mode to stdout")?;
     refuse_if(typed.slot.is_some() && !streams, "replication slots can only be used with WAL streaming")?;

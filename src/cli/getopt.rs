@@ -1,17 +1,26 @@
-//! Reads a command line as the C library's `getopt_long` does.
+//! Reads a command line that is written as the C library's `getopt_long` allows it.
 //!
-//! In: a table of options and the arguments as they were typed. Out, one at a time and in their order: each
-//! option with its value, and each operand; or what cannot be read, in getopt's words. Values are bytes that
-//! nobody has looked at.
+//! In: the arguments as they were typed, and options that are declared for clap. Out: the typed values of clap; or
+//! what is wrong first on the line, in getopt's words or in those of the value's judge. Each option is handed to
+//! clap by its full name, with its value attached, so that only values are left for clap to judge.
 //!
 //! Long options may be abbreviated as long as that is unambiguous, short ones bundled; a value may be attached
 //! or be the next argument, whatever it looks like. Operands may stand between options, unless
 //! `POSIXLY_CORRECT` is set: then everything after the first one is an operand. `--` has that effect always.
 
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
+use std::vec::IntoIter;
+
+use clap::{Arg, Args, Command};
 
 use super::values::InvalidValue;
+
+/// The heading of options that the original does not have. They are known by their full names only, so that
+/// abbreviations of the original's options mean what they always meant.
+pub(super) const OWN_OPTIONS: &str = "Options of our own";
 
 /// A command line that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,160 +31,118 @@ pub(super) enum Refusal {
     Value(String),
 }
 
-impl From<InvalidValue> for Refusal {
-    fn from(invalid: InvalidValue) -> Self {
-        Self::Value(invalid.to_string())
-    }
+/// Options that are answered where they are the first argument, and refused elsewhere.
+#[derive(Debug, Args)]
+pub(super) struct FirstArgumentOnly {
+    #[arg(long)]
+    help: bool,
+    #[arg(long)]
+    version: bool,
 }
 
-/// An option and what it does to `T`, where everything that was typed is gathered.
-pub(super) struct OptionSpec<T> {
-    short: Option<u8>,
-    long: &'static str,
-    effect: Effect<T>,
-    /// The first major version of PostgreSQL whose program has it.
-    since: u32,
-}
-
-enum Effect<T> {
-    Flag(fn(&mut T)),
-    Value(fn(&mut T, OsString)),
-    Judged(fn(&mut T, OsString) -> Result<(), InvalidValue>),
-    Refused(&'static str),
-}
-
-/// Stands where an option has no short name.
-pub(super) const LONG_ONLY: u8 = b' ';
-
-impl<T> OptionSpec<T> {
-    /// An option without a value.
-    pub(super) const fn flag(short: u8, long: &'static str, effect: fn(&mut T)) -> Self {
-        Self::new(short, long, Effect::Flag(effect))
-    }
-
-    /// An option with a value that may be anything.
-    pub(super) const fn value(short: u8, long: &'static str, effect: fn(&mut T, OsString)) -> Self {
-        Self::new(short, long, Effect::Value(effect))
-    }
-
-    /// An option with a value that may be wrong.
-    pub(super) const fn judged(
-        short: u8,
-        long: &'static str,
-        effect: fn(&mut T, OsString) -> Result<(), InvalidValue>,
-    ) -> Self {
-        Self::new(short, long, Effect::Judged(effect))
-    }
-
-    /// A long option without a value that is understood elsewhere, and refused here with these words.
-    pub(super) const fn refused(long: &'static str, message: &'static str) -> Self {
-        Self::new(LONG_ONLY, long, Effect::Refused(message))
-    }
-
-    const fn new(short: u8, long: &'static str, effect: Effect<T>) -> Self {
-        let short = if short == LONG_ONLY { None } else { Some(short) };
-        Self { short, long, effect, since: 0 }
-    }
-
-    /// The same, unknown to programs before that major version.
-    pub(super) const fn since(mut self, major: u32) -> Self {
-        self.since = major;
-        self
-    }
-
-    /// Takes a value for the option, if it needs one, and does what the option does.
-    fn apply(&self, typed: &mut T, value: impl FnOnce() -> Result<OsString, Refusal>) -> Result<(), Refusal> {
-        match self.effect {
-            Effect::Flag(effect) => effect(typed),
-            Effect::Value(effect) => effect(typed, value()?),
-            Effect::Judged(effect) => effect(typed, value()?)?,
-            Effect::Refused(message) => return usage(message.to_owned()),
-        }
-        Ok(())
-    }
-
-    const fn takes_value(&self) -> bool {
-        matches!(self.effect, Effect::Value(_) | Effect::Judged(_))
-    }
-}
-
-/// What a command line is read by.
-pub(super) struct Grammar<'a, T> {
-    /// The options, in the order in which they are named where a name is ambiguous.
-    pub(super) options: &'a [OptionSpec<T>],
-    /// Further options that the original does not have, without short names. They are known by their full names
-    /// only, so that abbreviations of the original's options mean what they always meant.
-    pub(super) own_options: &'a [OptionSpec<T>],
+/// What a command line is read by, beside the options.
+pub(super) struct Dialect<'a> {
+    /// The full names of options that only later programs have, each with the first major version of PostgreSQL
+    /// that has it.
+    pub(super) later_options: &'a [(&'a str, u32)],
     /// The major version of PostgreSQL whose options count.
     pub(super) major: u32,
     /// Whether the first operand ends the options (`POSIXLY_CORRECT`).
     pub(super) operands_end_options: bool,
 }
 
-impl<T> Grammar<'_, T> {
-    /// Gathers the options of a line in `typed`, in their order, and returns the operands. The first argument is
-    /// the program's name.
-    pub(super) fn read(&self, line: Vec<OsString>, typed: &mut T) -> Result<Vec<OsString>, Refusal> {
-        let mut arguments = line.into_iter().skip(1);
-        let mut operands = Vec::new();
-        while let Some(argument) = arguments.next() {
+/// Reads a line whose first argument is the program's name. Each option of `T` has a long name; operands are its
+/// positional.
+pub(super) fn read<T: Args>(line: Vec<OsString>, dialect: &Dialect<'_>) -> Result<T, Refusal> {
+    let command = T::augment_args(Command::new(""))
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .args_override_self(true);
+    let mut line = Line::new(&command, dialect, line);
+    let end = line.read_all();
+    let canonical = line.canonical();
+    let matches = command.try_get_matches_from(canonical);
+    // A value that is wrong is told before the end of what can be read.
+    let typed = matches.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| refusal(&error))?;
+    end.map(|()| typed)
+}
+
+fn refusal(error: &clap::Error) -> Refusal {
+    match error.source().and_then(|source| source.downcast_ref::<InvalidValue>()) {
+        Some(invalid) => Refusal::Value(invalid.to_string()),
+        None => Refusal::Usage(error.to_string()),
+    }
+}
+
+/// A line that is being read.
+struct Line<'a> {
+    command: &'a Command,
+    dialect: &'a Dialect<'a>,
+    arguments: iter::Skip<IntoIter<OsString>>,
+    /// Each as `--name` or `--name=value`.
+    options: Vec<OsString>,
+    operands: Vec<OsString>,
+}
+
+impl<'a> Line<'a> {
+    fn new(command: &'a Command, dialect: &'a Dialect<'a>, line: Vec<OsString>) -> Self {
+        let arguments = line.into_iter().skip(1);
+        Self { command, dialect, arguments, options: Vec::new(), operands: Vec::new() }
+    }
+
+    /// What clap can read.
+    fn canonical(self) -> impl Iterator<Item = OsString> + use<> {
+        self.options.into_iter().chain(iter::once("--".into())).chain(self.operands)
+    }
+
+    fn read_all(&mut self) -> Result<(), Refusal> {
+        while let Some(argument) = self.arguments.next() {
             let bytes = argument.as_bytes();
             if bytes == b"--" {
                 break;
             }
             if let Some(long) = bytes.strip_prefix(b"--") {
-                self.take_long(long, &mut arguments, typed)?;
+                self.take_long(long)?;
             } else if bytes.len() > 1 && bytes[0] == b'-' {
-                self.take_bundle(&bytes[1..], &mut arguments, typed)?;
+                self.take_bundle(&bytes[1..])?;
             } else {
-                operands.push(argument);
-                if self.operands_end_options {
+                self.operands.push(argument);
+                if self.dialect.operands_end_options {
                     break;
                 }
             }
         }
-        operands.extend(arguments);
-        Ok(operands)
-    }
-
-    fn known(&self) -> impl Iterator<Item = &OptionSpec<T>> {
-        self.options.iter().filter(|option| option.since <= self.major)
+        self.operands.extend(&mut self.arguments);
+        Ok(())
     }
 
     /// `--name` or `--name=value`, without its dashes.
-    fn take_long(
-        &self,
-        text: &[u8],
-        following: &mut impl Iterator<Item = OsString>,
-        typed: &mut T,
-    ) -> Result<(), Refusal> {
+    fn take_long(&mut self, text: &[u8]) -> Result<(), Refusal> {
         let mut parts = text.splitn(2, |&byte| byte == b'=');
         let name = parts.next().unwrap_or_default();
-        let attached = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
-        let option = self.find_long(name, text)?;
-        let long = option.long;
-        if attached.is_some() && !option.takes_value() {
+        let attached = parts.next();
+        let (long, option) = self.find_long(name, text)?;
+        if attached.is_some() && !takes_value(option) {
             return usage(format!("option '--{long}' doesn't allow an argument"));
         }
-        option.apply(typed, || {
-            let missing = || Refusal::Usage(format!("option '--{long}' requires an argument"));
-            attached.or_else(|| following.next()).ok_or_else(missing)
-        })
+        self.take(long, option, attached, || format!("option '--{long}' requires an argument"))
     }
 
-    fn find_long(&self, name: &[u8], typed: &[u8]) -> Result<&OptionSpec<T>, Refusal> {
-        let has_name = |option: &&OptionSpec<T>| option.long.as_bytes() == name;
-        if let Some(exact) = self.known().chain(self.own_options).find(has_name) {
+    fn find_long(&self, name: &[u8], typed: &[u8]) -> Result<(&'a str, &'a Arg), Refusal> {
+        if let Some(exact) = self.known().find(|(long, _)| long.as_bytes() == name) {
             return Ok(exact);
         }
-        let candidates: Vec<_> =
-            self.known().filter(|option| option.long.as_bytes().starts_with(name)).collect();
+        let is_own = |option: &Arg| option.get_help_heading() == Some(OWN_OPTIONS);
+        let candidates: Vec<_> = self
+            .known()
+            .filter(|(long, option)| long.as_bytes().starts_with(name) && !is_own(option))
+            .collect();
         let typed = String::from_utf8_lossy(typed);
         match candidates[..] {
             [only] => Ok(only),
             [] => usage(format!("unrecognized option '--{typed}'")),
             _ => {
-                let names: Vec<_> = candidates.iter().map(|option| option.long).collect();
+                let names: Vec<_> = candidates.iter().map(|(long, _)| *long).collect();
                 let names = names.join("' '--");
                 usage(format!("option '--{typed}' is ambiguous; possibilities: '--{names}'"))
             }
@@ -183,29 +150,56 @@ impl<T> Grammar<'_, T> {
     }
 
     /// Short options without their dash; what follows one that takes a value is its value.
-    fn take_bundle(
-        &self,
-        bundle: &[u8],
-        following: &mut impl Iterator<Item = OsString>,
-        typed: &mut T,
-    ) -> Result<(), Refusal> {
+    fn take_bundle(&mut self, bundle: &[u8]) -> Result<(), Refusal> {
         for (index, &short) in bundle.iter().enumerate() {
-            let Some(option) = self.known().find(|option| option.short == Some(short)) else {
+            let has_name = |option: &Arg| option.get_short() == Some(char::from(short));
+            let Some((long, option)) = self.known().find(|(_, option)| has_name(option)) else {
                 return usage(format!("invalid option -- '{}'", String::from_utf8_lossy(&[short])));
             };
             let attached = Some(&bundle[index + 1..]).filter(|attached| !attached.is_empty());
-            option.apply(typed, || {
-                let missing =
-                    || Refusal::Usage(format!("option requires an argument -- '{}'", char::from(short)));
-                let attached = attached.map(|value| OsStr::from_bytes(value).to_owned());
-                attached.or_else(|| following.next()).ok_or_else(missing)
-            })?;
-            if option.takes_value() {
+            let missing = || format!("option requires an argument -- '{}'", char::from(short));
+            self.take(long, option, attached, missing)?;
+            if takes_value(option) {
                 break;
             }
         }
         Ok(())
     }
+
+    /// The options that there are, with their long names.
+    fn known(&self) -> impl Iterator<Item = (&'a str, &'a Arg)> + use<'a> {
+        let Dialect { later_options, major, .. } = *self.dialect;
+        let is_known =
+            move |long: &str| later_options.iter().all(|&(name, since)| name != long || since <= major);
+        let options = self.command.get_arguments().filter_map(|option| Some((option.get_long()?, option)));
+        options.filter(move |(long, _)| is_known(long))
+    }
+
+    /// Writes down an option with its value, if it takes one: the attached one or the next argument.
+    fn take(
+        &mut self,
+        long: &str,
+        option: &Arg,
+        attached: Option<&[u8]>,
+        missing: impl FnOnce() -> String,
+    ) -> Result<(), Refusal> {
+        if matches!(long, "help" | "version") {
+            return usage(format!("--{long} is understood as the first argument only"));
+        }
+        let mut canonical = OsString::from(format!("--{long}"));
+        if takes_value(option) {
+            let attached = attached.map(|value| OsStr::from_bytes(value).to_owned());
+            let value = attached.or_else(|| self.arguments.next());
+            canonical.push("=");
+            canonical.push(value.ok_or_else(|| Refusal::Usage(missing()))?);
+        }
+        self.options.push(canonical);
+        Ok(())
+    }
+}
+
+fn takes_value(option: &Arg) -> bool {
+    option.get_action().takes_values()
 }
 
 fn usage<T>(message: String) -> Result<T, Refusal> {
@@ -226,35 +220,47 @@ pub(super) fn refuse_operands(operands: &[OsString]) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::value_parsers::text;
     use crate::cli::values;
 
-    /// Each option that was met, with its value.
-    type Met = Vec<(&'static str, OsString)>;
+    #[derive(Debug, Args)]
+    struct Typed {
+        #[command(flatten)]
+        first_argument_only: FirstArgumentOnly,
+        #[arg(short = 'D', long)]
+        pgdata: Option<OsString>,
+        #[arg(short = 'P', long)]
+        progress: bool,
+        #[arg(short, long)]
+        verbose: bool,
+        #[arg(long)]
+        waldir: Option<OsString>,
+        #[arg(short = 'X', long, value_parser = text(values::wal_method))]
+        wal_method: Option<values::WalMethod>,
+        #[arg(long, help_heading = OWN_OPTIONS)]
+        promote: bool,
+        operands: Vec<OsString>,
+    }
 
-    const OPTIONS: [OptionSpec<Met>; 6] = [
-        OptionSpec::refused("help", "not here"),
-        OptionSpec::value(b'D', "pgdata", |met, value| met.push(("pgdata", value))),
-        OptionSpec::flag(b'P', "progress", |met| met.push(("progress", OsString::new()))),
-        OptionSpec::flag(b'v', "verbose", |met| met.push(("verbose", OsString::new()))),
-        OptionSpec::value(LONG_ONLY, "waldir", |met: &mut Met, value| met.push(("waldir", value))).since(17),
-        OptionSpec::judged(b'X', "wal-method", |met, value| {
-            values::wal_method(&value.to_string_lossy()).map(|_| met.push(("wal-method", value)))
-        }),
-    ];
+    fn dialect(major: u32, operands_end_options: bool) -> Dialect<'static> {
+        Dialect { later_options: &[("waldir", 17)], major, operands_end_options }
+    }
 
-    const OWN_OPTIONS: [OptionSpec<Met>; 1] =
-        [OptionSpec::flag(LONG_ONLY, "promote", |met| met.push(("promote", OsString::new())))];
+    fn line(arguments: &[&str]) -> Vec<OsString> {
+        iter::once(&"program").chain(arguments).map(OsString::from).collect()
+    }
 
-    fn read_as(major: u32, posixly: bool, line: &[&str]) -> Result<(String, Vec<String>), String> {
-        let grammar =
-            Grammar { options: &OPTIONS, own_options: &OWN_OPTIONS, major, operands_end_options: posixly };
-        let mut met = Met::new();
-        let line = std::iter::once("program").chain(line.iter().copied()).map(OsString::from).collect();
-        match grammar.read(line, &mut met) {
-            Ok(operands) => {
-                let met: Vec<String> =
-                    met.iter().map(|(name, value)| format!("{name}={}", value.display())).collect();
-                Ok((met.join(" "), operands.iter().map(|operand| operand.display().to_string()).collect()))
+    /// The options that clap gets, and the operands.
+    fn read_as(major: u32, posixly: bool, arguments: &[&str]) -> Result<(String, Vec<String>), String> {
+        let command = Typed::augment_args(Command::new(""));
+        let dialect = dialect(major, posixly);
+        let mut line = Line::new(&command, &dialect, line(arguments));
+        match line.read_all() {
+            Ok(()) => {
+                let [options, operands] = [line.options, line.operands].map(|arguments| {
+                    arguments.iter().map(|argument| argument.display().to_string()).collect::<Vec<_>>()
+                });
+                Ok((options.join(" "), operands))
             }
             Err(Refusal::Usage(message) | Refusal::Value(message)) => Err(message),
         }
@@ -270,16 +276,16 @@ mod tests {
 
     #[test]
     fn bb_001_forms_that_getopt_knows() {
-        for (line, met) in [
-            (&["-Dd", "-vP"][..], "pgdata=d verbose= progress="),
-            (&["-D", "d", "-PvXs"], "pgdata=d progress= verbose= wal-method=s"),
-            (&["-D=d", "--pgdata=", "--pgdata=a=b"], "pgdata==d pgdata= pgdata=a=b"),
-            (&["-D", "-P", "--pgdata", "--verbose"], "pgdata=-P pgdata=--verbose"),
-            (&["-D", "--", "--wald", "x", "--wal-m=s"], "pgdata=-- waldir=x wal-method=s"),
-            (&["-D", "", "--promote"], "pgdata= promote="),
-            (&["--pro", "--pg=d"], "progress= pgdata=d"),
+        for (line, canonical) in [
+            (&["-Dd", "-vP"][..], "--pgdata=d --verbose --progress"),
+            (&["-D", "d", "-PvXs"], "--pgdata=d --progress --verbose --wal-method=s"),
+            (&["-D=d", "--pgdata=", "--pgdata=a=b"], "--pgdata==d --pgdata= --pgdata=a=b"),
+            (&["-D", "-P", "--pgdata", "--verbose"], "--pgdata=-P --pgdata=--verbose"),
+            (&["-D", "--", "--wald", "x", "--wal-m=s"], "--pgdata=-- --waldir=x --wal-method=s"),
+            (&["-D", "", "--promote"], "--pgdata= --promote"),
+            (&["--pro", "--pg=d"], "--progress --pgdata=d"),
         ] {
-            assert_eq!(read(line), (met.to_owned(), vec![]), "{line:?}");
+            assert_eq!(read(line), (canonical.to_owned(), vec![]), "{line:?}");
         }
     }
 
@@ -290,9 +296,9 @@ mod tests {
             operands(&["a", "-P", "-", "-D", "d", "--", "-v", "--bogus"]),
             ["a", "-", "-v", "--bogus"]
         );
-        assert_eq!(read(&["a", "-P"]).0, "progress=");
+        assert_eq!(read(&["a", "-P"]).0, "--progress");
         let posixly = read_as(18, true, &["-v", "a", "-P", "--bogus"]).unwrap();
-        assert_eq!(posixly, ("verbose=".to_owned(), ["a", "-P", "--bogus"].map(str::to_owned).to_vec()));
+        assert_eq!(posixly, ("--verbose".to_owned(), ["a", "-P", "--bogus"].map(str::to_owned).to_vec()));
     }
 
     #[test]
@@ -308,7 +314,7 @@ mod tests {
             (&["-PD"], "option requires an argument -- 'D'"),
             (&["--pg"], "option '--pgdata' requires an argument"),
             (&["--prog=1"], "option '--progress' doesn't allow an argument"),
-            (&["--hel"], "not here"),
+            (&["--hel"], "--help is understood as the first argument only"),
             (&["--wal", "x"], "option '--wal' is ambiguous; possibilities: '--waldir' '--wal-method'"),
             (&["--wal=x"], "option '--wal=x' is ambiguous; possibilities: '--waldir' '--wal-method'"),
         ] {
@@ -319,6 +325,30 @@ mod tests {
     #[test]
     fn bb_014_options_of_later_versions_are_unknown() {
         assert_eq!(read_as(16, false, &["--waldir=x"]).unwrap_err(), "unrecognized option '--waldir=x'");
-        assert_eq!(read_as(16, false, &["--wal=s"]).unwrap().0, "wal-method=s");
+        assert_eq!(read_as(16, false, &["--wal=s"]).unwrap().0, "--wal-method=s");
+    }
+
+    #[test]
+    fn bb_006_clap_has_the_values() {
+        let arguments =
+            ["o", "-D", "x", "-D=y", "--waldir=", "-X", "n", "-Xs", "-vv", "--promote", "--", "-p", ""];
+        let typed: Typed = super::read(line(&arguments), &dialect(18, false)).unwrap();
+        assert_eq!((typed.pgdata, typed.waldir), (Some("=y".into()), Some("".into())));
+        assert_eq!(typed.wal_method, Some(values::WalMethod::Stream));
+        assert!(typed.verbose && typed.promote && !typed.progress);
+        assert_eq!(typed.operands, ["o", "-p", ""]);
+    }
+
+    #[test]
+    fn bb_007_what_is_wrong_first_is_told() {
+        let refusal =
+            |arguments: &[&str]| super::read::<Typed>(line(arguments), &dialect(18, false)).unwrap_err();
+        let value = |text| Refusal::Value(values::wal_method(text).unwrap_err().to_string());
+        let usage = |message: &str| Refusal::Usage(message.to_owned());
+        assert_eq!(refusal(&["o", "-X", "a", "--bogus", "-X", "b"]), value("a"));
+        assert_eq!(refusal(&["-Xa", "-Xs"]), value("a"));
+        assert_eq!(refusal(&["-Xs", "--bogus", "-X", "b"]), usage("unrecognized option '--bogus'"));
+        assert_eq!(refusal(&["--help", "-Xb"]), usage("--help is understood as the first argument only"));
+        assert_eq!(refusal(&["-Xb", "-X"]), value("b"));
     }
 }

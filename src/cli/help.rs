@@ -38,7 +38,36 @@ names another version.
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Args, Command};
+
     use super::*;
+    use crate::cli::{basebackup_arguments, basebackup_help, verifybackup_arguments, verifybackup_help};
+
+    #[track_caller]
+    fn assert_lists_the_options<T: Args>(text: &str) {
+        let command = T::augment_args(Command::new(""));
+        let options: BTreeSet<_> = command.get_arguments().filter_map(|option| option.get_long()).collect();
+        let listed: BTreeSet<_> = text
+            .lines()
+            .filter(|line| line.starts_with("  -") || line.starts_with("      --"))
+            .filter_map(|line| line.split("--").nth(1)?.split(['=', ' ']).next())
+            .collect();
+        assert_eq!(listed, options);
+        for option in command.get_arguments() {
+            if let (Some(short), Some(long)) = (option.get_short(), option.get_long()) {
+                assert!(text.contains(&format!("\n  -{short}, --{long}")), "{long}");
+            }
+        }
+    }
+
+    #[test]
+    fn bb_002_the_help_of_each_program_lists_its_options() {
+        let newest = ClaimedVersion::NEWEST;
+        assert_lists_the_options::<basebackup_arguments::Typed>(&basebackup_help::text("x", newest));
+        assert_lists_the_options::<verifybackup_arguments::Typed>(&verifybackup_help::text("x", newest));
+    }
 
     #[test]
     fn bb_002_lines_of_the_overview_fit_a_terminal() {

@@ -18,6 +18,7 @@ mod password_prompt;
 mod patient_writer;
 mod recovery_arguments;
 mod signals;
+mod value_parsers;
 mod values;
 mod verifybackup;
 mod verifybackup_arguments;

@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-const SHORTEST_NAP: Duration = Duration::from_micros(50);
-const LONGEST_NAP: Duration = Duration::from_millis(10);
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Waits for the reader as a blocking descriptor does.
 #[derive(Debug)]
@@ -37,27 +37,34 @@ pub(super) fn standard_output() -> io::Result<PatientWriter<File>> {
     Ok(PatientWriter::new(File::from(descriptor)))
 }
 
-impl<W: Write> PatientWriter<W> {
+impl<W: Write + AsFd> PatientWriter<W> {
     fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
-        let mut waited = Duration::ZERO;
-        let mut nap = SHORTEST_NAP;
+        let started = Instant::now();
         loop {
             match attempt(&mut self.writer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.patience.is_some_and(|patience| waited >= patience) {
+                    let left = self.patience.map(|patience| patience.saturating_sub(started.elapsed()));
+                    if left.is_some_and(|left| left.is_zero()) {
                         return Err(error);
                     }
+                    self.wait(left)?;
                 }
                 done => return done,
             }
-            std::thread::sleep(nap);
-            waited += nap;
-            nap = (nap * 2).min(LONGEST_NAP);
+        }
+    }
+
+    /// Returns when a write may succeed, or fail for good, when the time is over, or when a signal came.
+    fn wait(&self, time: Option<Duration>) -> io::Result<()> {
+        let time = time.and_then(|time| Timespec::try_from(time).ok());
+        match poll(&mut [PollFd::new(&self.writer, PollFlags::OUT)], time.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-impl<W: Write> Write for PatientWriter<W> {
+impl<W: Write + AsFd> Write for PatientWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.patiently(|writer| writer.write(bytes))
     }
@@ -73,52 +80,51 @@ impl<W: Write> Write for PatientWriter<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{PipeReader, PipeWriter, Read, pipe};
+    use std::thread;
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+
     use super::*;
 
-    /// Takes one byte of every second write; of the others none, as a full pipe.
-    #[derive(Default)]
-    struct SlowReader {
-        taken: Vec<u8>,
-        is_full: bool,
+    fn non_blocking_pipe() -> (PipeReader, PipeWriter) {
+        let (reader, writer) = pipe().unwrap();
+        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        (reader, writer)
     }
 
-    impl Write for SlowReader {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.is_full = !self.is_full;
-            if self.is_full {
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            self.taken.extend(&bytes[..1]);
-            Ok(1)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    struct Full;
-
-    impl Write for Full {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(ErrorKind::WouldBlock.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+    fn fill(mut pipe: &PipeWriter) {
+        while pipe.write(&[0]).is_ok() {}
     }
 
     #[test]
     fn nothing_is_lost_on_a_slow_reader() {
-        let mut writer = PatientWriter::new(SlowReader::default());
-        writer.write_all(b"every byte").unwrap();
-        assert_eq!(writer.writer.taken, b"every byte");
+        let (mut reader, writer) = non_blocking_pipe();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
+        let received = thread::spawn(move || {
+            let mut received = Vec::new();
+            reader.read_to_end(&mut received).map(|_| received)
+        });
+        PatientWriter::new(writer).write_all(&sent).unwrap();
+        assert!(received.join().unwrap().unwrap() == sent);
     }
 
     #[test]
     fn patience_ends() {
-        let mut writer = PatientWriter::with_patience(Full, Duration::from_millis(1));
-        assert_eq!(writer.write_all(b"x").unwrap_err().kind(), ErrorKind::WouldBlock);
+        let (_reader, pipe) = non_blocking_pipe();
+        fill(&pipe);
+        for patience in [Duration::ZERO, Duration::from_millis(1)] {
+            let mut writer = PatientWriter::with_patience(&pipe, patience);
+            assert_eq!(writer.write_all(b"x").unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_not_waited_for() {
+        let (reader, pipe) = non_blocking_pipe();
+        fill(&pipe);
+        let reader = thread::spawn(|| drop(reader));
+        assert_eq!(PatientWriter::new(&pipe).write_all(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        reader.join().unwrap();
     }
 }

@@ -5,110 +5,89 @@
 
 use std::ffi::OsString;
 
-use super::basebackup_arguments::Typed;
-use super::getopt::{LONG_ONLY, OptionSpec, Refusal};
+use clap::Args;
+
+use super::getopt::{OWN_OPTIONS, Refusal};
+use super::value_parsers::Named;
 use super::values::{InvalidValue, invalid, text};
 use crate::backup::{RecoveryOptions, RecoveryTarget, RecoveryTargetAction};
 
 /// What was typed.
-#[derive(Debug, Default)]
+#[derive(Debug, Args)]
+#[command(next_help_heading = OWN_OPTIONS)]
 pub(super) struct RecoveryArguments {
-    no_password: bool,
+    #[arg(long)]
+    no_password_in_conninfo: bool,
+    #[arg(long, value_parser = Named(not_empty))]
     primary_slot_name: Option<String>,
-    trigger_file: Option<String>,
+    #[arg(long, value_parser = Named(not_empty))]
+    promote_trigger_file: Option<String>,
+    #[arg(long, value_parser = Named(not_empty))]
     restore_command: Option<String>,
-    /// At most one of each kind, with the name of its option.
-    targets: Vec<(&'static str, RecoveryTarget)>,
-    target_timeline: Option<String>,
-    target_inclusive: Option<bool>,
-    target_action: Option<RecoveryTargetAction>,
+    #[arg(long, value_parser = Named(restore_point))]
+    recovery_target_name: Option<RecoveryTarget>,
+    #[arg(long, value_parser = Named(time))]
+    recovery_target_time: Option<RecoveryTarget>,
+    #[arg(long, value_parser = Named(transaction))]
+    recovery_target_xid: Option<RecoveryTarget>,
+    #[arg(long, value_parser = Named(position))]
+    recovery_target_lsn: Option<RecoveryTarget>,
+    #[arg(long, value_parser = Named(immediate))]
+    recovery_target: Option<RecoveryTarget>,
+    #[arg(long, value_parser = Named(timeline))]
+    recovery_target_timeline: Option<String>,
+    #[arg(long, value_parser = Named(inclusive))]
+    recovery_target_inclusive: Option<bool>,
+    #[arg(long, value_parser = Named(action))]
+    recovery_target_action: Option<RecoveryTargetAction>,
 }
 
-/// The options.
-pub(super) const OPTIONS: [OptionSpec<Typed>; 12] = [
-    OptionSpec::flag(LONG_ONLY, "no-password-in-conninfo", |typed| typed.recovery.no_password = true),
-    OptionSpec::judged(LONG_ONLY, "primary-slot-name", |typed, value| {
-        not_empty("--primary-slot-name", value).map(|name| typed.recovery.primary_slot_name = Some(name))
-    }),
-    OptionSpec::judged(LONG_ONLY, "promote-trigger-file", |typed, value| {
-        not_empty("--promote-trigger-file", value).map(|path| typed.recovery.trigger_file = Some(path))
-    }),
-    OptionSpec::judged(LONG_ONLY, "restore-command", |typed, value| {
-        not_empty("--restore-command", value).map(|command| typed.recovery.restore_command = Some(command))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target", |typed, value| {
-        immediate("--recovery-target", value).map(|target| typed.recovery.end_at("--recovery-target", target))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-name", |typed, value| {
-        let option = "--recovery-target-name";
-        restore_point(option, value).map(|target| typed.recovery.end_at(option, target))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-time", |typed, value| {
-        let option = "--recovery-target-time";
-        not_empty(option, value).map(|time| typed.recovery.end_at(option, RecoveryTarget::Time(time)))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-xid", |typed, value| {
-        let option = "--recovery-target-xid";
-        transaction(option, value).map(|target| typed.recovery.end_at(option, target))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-lsn", |typed, value| {
-        let option = "--recovery-target-lsn";
-        position(option, value).map(|target| typed.recovery.end_at(option, target))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-timeline", |typed, value| {
-        timeline("--recovery-target-timeline", value)
-            .map(|timeline| typed.recovery.target_timeline = Some(timeline))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-inclusive", |typed, value| {
-        inclusive("--recovery-target-inclusive", value)
-            .map(|inclusive| typed.recovery.target_inclusive = Some(inclusive))
-    }),
-    OptionSpec::judged(LONG_ONLY, "recovery-target-action", |typed, value| {
-        action("--recovery-target-action", value).map(|action| typed.recovery.target_action = Some(action))
-    }),
-];
-
 impl RecoveryArguments {
-    /// The last one of a kind counts.
-    fn end_at(&mut self, option: &'static str, target: RecoveryTarget) {
-        self.targets.retain(|(other, _)| *other != option);
-        self.targets.push((option, target));
-    }
-
     /// The settings for a standby (`-R`) or for recovery from an archive, or none. The primary is still missing.
     pub(super) fn options(self, standby: bool) -> Result<Option<RecoveryOptions>, Refusal> {
-        if let [(first, _), (second, _), ..] = &self.targets[..] {
+        let mut targets = [
+            ("--recovery-target-name", self.recovery_target_name),
+            ("--recovery-target-time", self.recovery_target_time),
+            ("--recovery-target-xid", self.recovery_target_xid),
+            ("--recovery-target-lsn", self.recovery_target_lsn),
+            ("--recovery-target", self.recovery_target),
+        ]
+        .into_iter()
+        .filter_map(|(option, target)| Some((option, target?)));
+        let target = targets.next();
+        if let (Some((first, _)), Some((second, _))) = (&target, targets.next()) {
             return Err(Refusal::Usage(format!("{first} and {second} are incompatible options")));
         }
-        let target = self.targets.into_iter().next().map(|(_, target)| target);
+        let target = target.map(|(_, target)| target);
         for (option, is_given) in [
-            ("--no-password-in-conninfo", self.no_password),
+            ("--no-password-in-conninfo", self.no_password_in_conninfo),
             ("--primary-slot-name", self.primary_slot_name.is_some()),
-            ("--promote-trigger-file", self.trigger_file.is_some()),
+            ("--promote-trigger-file", self.promote_trigger_file.is_some()),
         ] {
             if is_given && !standby {
                 return Err(Refusal::Usage(format!("{option} can only be used with --write-recovery-conf")));
             }
         }
         for (option, is_given) in [
-            ("--recovery-target-inclusive", self.target_inclusive.is_some()),
-            ("--recovery-target-action", self.target_action.is_some()),
+            ("--recovery-target-inclusive", self.recovery_target_inclusive.is_some()),
+            ("--recovery-target-action", self.recovery_target_action.is_some()),
         ] {
             if is_given && target.is_none() {
                 return Err(Refusal::Usage(format!("{option} can only be used with a recovery target")));
             }
         }
-        let recovers = self.restore_command.is_some() || target.is_some() || self.target_timeline.is_some();
+        let recovers =
+            self.restore_command.is_some() || target.is_some() || self.recovery_target_timeline.is_some();
         Ok((standby || recovers).then_some(RecoveryOptions {
             primary: None,
-            no_password: self.no_password,
+            no_password: self.no_password_in_conninfo,
             primary_slot_name: self.primary_slot_name,
             restore_command: self.restore_command,
-            trigger_file: self.trigger_file,
+            trigger_file: self.promote_trigger_file,
             target,
-            target_timeline: self.target_timeline,
-            target_inclusive: self.target_inclusive,
-            target_action: self.target_action,
+            target_timeline: self.recovery_target_timeline,
+            target_inclusive: self.recovery_target_inclusive,
+            target_action: self.recovery_target_action,
         }))
     }
 }
@@ -136,6 +115,10 @@ fn restore_point(option: &str, value: OsString) -> Result<RecoveryTarget, Invali
         return must_be(option, &name, "the name of a restore point, of at most 63 bytes");
     }
     Ok(RecoveryTarget::Name(name))
+}
+
+fn time(option: &str, value: OsString) -> Result<RecoveryTarget, InvalidValue> {
+    not_empty(option, value).map(RecoveryTarget::Time)
 }
 
 fn transaction(option: &str, value: OsString) -> Result<RecoveryTarget, InvalidValue> {

@@ -6,13 +6,20 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use super::claimed_version::ClaimedVersion;
-use super::getopt::{Grammar, OptionSpec, Refusal, refuse_operands};
+use super::getopt::{self, Dialect, FirstArgumentOnly, Refusal, refuse_operands};
+use super::value_parsers::{self, text};
 use super::values::{InvalidValue, invalid};
 use crate::verify::{BackupFormat, VerifyOptions};
 
 /// The first major version whose program reads archives; those before take every directory for a data directory.
 const ARCHIVES_SINCE: u32 = 18;
+
+/// Options that came after PostgreSQL 15, each with the major version that brought it.
+const LATER_OPTIONS: [(&str, u32); 2] = [("format", ARCHIVES_SINCE), ("progress", 16)];
 
 /// What the command line means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,30 +31,33 @@ pub(super) struct Plan {
     pub(super) quiet: bool,
 }
 
-#[derive(Debug, Default)]
-struct Typed {
-    options: VerifyOptions,
+/// What was typed; the options in the order in which ambiguous ones are named.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub(super) struct Typed {
+    #[arg(short, long)]
     exit_on_error: bool,
+    #[arg(short, long = "ignore", value_parser = value_parsers::path())]
+    ignored_paths: Vec<PathBuf>,
+    #[arg(short, long, value_parser = OsStringValueParser::new().map(path))]
+    manifest_path: Option<PathBuf>,
+    #[arg(short = 'F', long, value_parser = text(format))]
+    format: Option<BackupFormat>,
+    #[arg(short, long)]
+    no_parse_wal: bool,
+    #[arg(short = 'P', long)]
     progress: bool,
+    #[arg(short, long)]
     quiet: bool,
+    #[arg(short, long)]
+    skip_checksums: bool,
+    #[arg(short, long, value_parser = OsStringValueParser::new().map(path))]
+    wal_directory: Option<PathBuf>,
+    #[command(flatten)]
+    first_argument_only: FirstArgumentOnly,
+    /// The directory, and nothing else.
+    operands: Vec<OsString>,
 }
-
-const OPTIONS: [OptionSpec<Typed>; 11] = [
-    OptionSpec::flag(b'e', "exit-on-error", |typed| typed.exit_on_error = true),
-    OptionSpec::value(b'i', "ignore", |typed, value| typed.options.ignored_paths.push(value.into())),
-    OptionSpec::value(b'm', "manifest-path", |typed, value| typed.options.manifest = Some(path(value))),
-    OptionSpec::judged(b'F', "format", |typed: &mut Typed, value| {
-        format(&value.to_string_lossy()).map(|format| typed.options.format = Some(format))
-    })
-    .since(ARCHIVES_SINCE),
-    OptionSpec::flag(b'n', "no-parse-wal", |typed| typed.options.read_wal = false),
-    OptionSpec::flag(b'P', "progress", |typed: &mut Typed| typed.progress = true).since(16),
-    OptionSpec::flag(b'q', "quiet", |typed| typed.quiet = true),
-    OptionSpec::flag(b's', "skip-checksums", |typed| typed.options.read_contents = false),
-    OptionSpec::value(b'w', "wal-directory", |typed, value| typed.options.wal_directory = Some(path(value))),
-    OptionSpec::refused("help", "--help is understood as the first argument only"),
-    OptionSpec::refused("version", "--version is understood as the first argument only"),
-];
 
 /// Reads a command line; the first argument is the program's name.
 pub(super) fn parse(
@@ -55,9 +65,9 @@ pub(super) fn parse(
     claim: ClaimedVersion,
     operands_end_options: bool,
 ) -> Result<Plan, Refusal> {
-    let mut typed = Typed::default();
-    let grammar = Grammar { options: &OPTIONS, own_options: &[], major: claim.major(), operands_end_options };
-    let mut operands = grammar.read(line, &mut typed)?.into_iter();
+    let dialect = Dialect { later_options: &LATER_OPTIONS, major: claim.major(), operands_end_options };
+    let mut typed: Typed = getopt::read(line, &dialect)?;
+    let mut operands = typed.operands.into_iter();
     let directory = operands.next();
     let directory = directory.ok_or_else(|| Refusal::Usage("no backup directory specified".to_owned()))?;
     refuse_operands(operands.as_slice())?;
@@ -65,10 +75,22 @@ pub(super) fn parse(
         return Err(Refusal::Value("cannot specify both -P/--progress and -q/--quiet".to_owned()));
     }
     if claim.major() < ARCHIVES_SINCE {
-        typed.options.format = Some(BackupFormat::Plain);
+        typed.format = Some(BackupFormat::Plain);
     }
-    let Typed { options, exit_on_error, progress, quiet } = typed;
-    Ok(Plan { directory: path(directory), options, exit_on_error, progress, quiet })
+    Ok(Plan {
+        directory: path(directory),
+        options: VerifyOptions {
+            format: typed.format,
+            manifest: typed.manifest_path,
+            ignored_paths: typed.ignored_paths,
+            read_contents: !typed.skip_checksums,
+            read_wal: !typed.no_parse_wal,
+            wal_directory: typed.wal_directory,
+        },
+        exit_on_error: typed.exit_on_error,
+        progress: typed.progress,
+        quiet: typed.quiet,
+    })
 }
 
 fn format(text: &str) -> Result<BackupFormat, InvalidValue> {

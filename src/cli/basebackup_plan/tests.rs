@@ -108,9 +108,9 @@ fn every_option_has_its_effect() {
     assert!(plan.standby && plan.progress && plan.verbose);
     assert_eq!((plan.sync_policy, plan.clean_up), (SyncPolicy::FileSystem, CleanUpPolicy::Keep));
     let connection = plan.connection;
+    assert_eq!(connection.prompt(), PasswordPrompt::First);
     let texts = [connection.connection_string, connection.host, connection.port, connection.user];
     assert_eq!(texts.map(Option::unwrap), ["c", "host", "1", "user"]);
-    assert_eq!(connection.prompt, PasswordPrompt::First);
 
     let plan =
         plan_of(&["-D", "d", "-N", "--no-slot", "--no-estimate-size", "--no-manifest", "--waldir=/w", "-w"]);
@@ -118,7 +118,7 @@ fn every_option_has_its_effect() {
     assert_eq!(plan.options.manifest, ManifestRequest::No);
     assert!(!plan.options.estimate_size && plan.options.verify_page_checksums);
     assert_eq!(plan.sync_policy, SyncPolicy::Never);
-    assert_eq!(plan.connection.prompt, PasswordPrompt::Never);
+    assert_eq!(plan.connection.prompt(), PasswordPrompt::Never);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn nothing_said_is_the_default_of_the_library() {
     let plan = plan_of(&["-D", "d"]);
     assert_eq!(format!("{:?}", plan.options), format!("{:?}", BackupOptions::default()));
     assert_eq!((plan.sync_policy, plan.clean_up), (SyncPolicy::Durable, CleanUpPolicy::Undo));
-    assert_eq!(plan.connection.prompt, PasswordPrompt::OnDemand);
+    assert_eq!(plan.connection.prompt(), PasswordPrompt::OnDemand);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn bb_240_paths_lose_what_says_nothing() {
 
 #[test]
 fn bb_006_the_last_one_wins() {
-    let prompt = |line: &[&str]| plan_of(line).connection.prompt;
+    let prompt = |line: &[&str]| plan_of(line).connection.prompt();
     assert_eq!(prompt(&["-D", "d", "-w", "-W"]), PasswordPrompt::First);
     assert_eq!(prompt(&["-D", "d", "-W", "-w"]), PasswordPrompt::Never);
     let Output::Directory { tablespace_mappings, .. } =
