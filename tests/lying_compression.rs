@@ -101,6 +101,20 @@ fn bb_155_compressed_archives_that_are_damaged_or_end_too_early() {
 }
 
 #[test]
+fn bb_151_an_archive_that_is_changed_stays_what_its_name_says() {
+    let honest = session(Method::Gzip, &honest_members());
+    let asked = LiedTo::new();
+    asked.run(&honest, Delivery::default(), &["-Ft", "-R", "-Zserver-gzip"]).run().expect_success();
+    assert!(fs::read(asked.path().join("out/base.tar.gz")).unwrap().starts_with(&[0x1f, 0x8b]));
+    for option in ["-Znone", "-Zgzip", "-Zserver-zstd"] {
+        let stderr = LiedTo::new().refuse(&honest, Delivery::default(), &["-Ft", "-R", option]);
+        let reason = "server sent archive \"base.tar.gz\" in another compression than it was asked for";
+        assert!(stderr.starts_with(&format!("pg_basebackup: error: {reason}\n")), "{option}: {stderr}");
+    }
+    LiedTo::new().run(&honest, Delivery::default(), &["-Fp", "-R"]).run().expect_success();
+}
+
+#[test]
 fn bb_105_archives_of_another_kind_are_kept_as_they_are_or_refused() {
     let manifest = manifest(&FILES, "", START, END);
     let session = Session::of_archive_named("base.tar.bz2", b"something else", &manifest);

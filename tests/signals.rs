@@ -115,6 +115,24 @@ fn bb_196_bb_249_while_the_end_of_wal_is_awaited() {
     wait_until_nothing_replicates(&cluster);
 }
 
+/// The manifest of the backup before comes through a pipe that nobody writes to.
+#[test]
+fn bb_112_bb_249_while_a_manifest_is_awaited() {
+    let cluster = Cluster::builder(18).setting("summarize_wal", "on").start();
+    let program = Personality::named("pg_basebackup");
+    let [directory, elsewhere] = [scratch_directory(), scratch_directory()];
+    let pipe = elsewhere.path().join("manifest");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let out = directory.path().join("out");
+    let running = backup(&cluster, program.path()).arg("-i").arg(&pipe).arg("-D").arg(&out).start();
+    // All that comes before.
+    let identified =
+        "SELECT count(*) FROM pg_stat_activity WHERE query = 'IDENTIFY_SYSTEM' AND state = 'idle'";
+    wait_for("the program to look for the manifest", DEADLINE, || cluster.psql(identified) == "1");
+    assert_ended_by(Signal::TERM, running, directory.path());
+    wait_until_nothing_replicates(&cluster);
+}
+
 /// The archive command never succeeds, and the server waits for it.
 #[test]
 fn bb_176_bb_249_while_the_server_waits_for_archiving() {

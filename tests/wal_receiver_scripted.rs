@@ -349,6 +349,47 @@ fn bb_192_rw_180_a_next_timeline_that_cannot_follow_is_refused() {
 }
 
 #[test]
+fn bb_192_a_timeline_that_lacks_records_before_the_next_is_refused() {
+    let mut log = LogWriter::new(START, LogKind::with_segments_of(MIB));
+    let last = log.record(100);
+    let end = log.position();
+    // A whole segment, as if the rest of it had been zeroed, and a record more in the next one.
+    let mut sent = log.bytes().to_vec();
+    sent.resize(MIB as usize + 500, 0);
+    for (switch, refusal) in [
+        (last, None),
+        (end, None),
+        (end + 8, Some("write-ahead log has records up to 0/3000A8 only, but is needed up to 0/3000B0")),
+        (
+            START + MIB + 400,
+            Some("write-ahead log has records up to 0/3000A8 only, but is needed up to 0/400190"),
+        ),
+    ] {
+        let directory = directory();
+        let (sent, next) = (sent.clone(), Lsn::new(switch).to_string());
+        let server = ScriptedServer::start(move |peer| {
+            until_start(peer);
+            peer.send_wal(START, &sent);
+            peer.send(b'c', b"");
+            peer.expect_copy_done();
+            peer.row(&["2", &next]);
+            peer.complete("START_STREAMING");
+            peer.complete("START_REPLICATION");
+            peer.ready();
+            if refusal.is_none() {
+                // The next timeline is asked for.
+                peer.expect_command("TIMELINE_HISTORY 2");
+            }
+        });
+        let receiving = Receiving::start(&server.conninfo(), options(), archive(directory.path()));
+        let error = receiving.finish().unwrap_err();
+        assert_eq!(matches!(error, ReceiveError::RecordsMissing { .. }), refusal.is_some(), "{error}");
+        assert_eq!(refusal.unwrap_or(&error.with_causes()), error.with_causes());
+        server.finish();
+    }
+}
+
+#[test]
 fn bb_192_rw_105_a_timeline_without_anything_to_stream_leads_to_the_next() {
     let directory = directory();
     let server = ScriptedServer::start(move |peer| {

@@ -79,6 +79,10 @@ pub enum BackupError {
     /// An archive is of a kind that cannot be read (BB-105).
     #[error("cannot parse archive \"{0}\"")]
     UnknownArchive(String),
+    /// An archive that has to be changed on the way is compressed in a way that the server was not asked for, so that
+    /// nobody said how to compress it again.
+    #[error("server sent archive \"{0}\" in another compression than it was asked for")]
+    UnaskedCompression(String),
     /// An archive could not be compressed or decompressed.
     #[error(transparent)]
     Compress(#[from] CompressError),

@@ -134,7 +134,12 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
             }
             ArchiveFormat::Unknown => None,
             ArchiveFormat::Tar(None) => self.rules.compression,
-            ArchiveFormat::Tar(Some(_)) => self.rules.recompression.filter(|_| injection.is_some()),
+            ArchiveFormat::Tar(Some(_)) if injection.is_none() || self.outlet.form() == Form::Members => None,
+            // Its name says how it is compressed, and must not say it of anything else.
+            ArchiveFormat::Tar(Some(method)) => match self.rules.recompression {
+                Some(spec) if spec.method == method => Some(spec),
+                _ => return Err(BackupError::UnaskedCompression(name.to_string())),
+            },
         };
         Ok(Treatment { format, injection, compression, lacks_end: self.rules.lack_end })
     }

@@ -24,18 +24,29 @@ const PIECE: usize = 64 << 10;
 
 /// Gives the manifest in the file to the server, which keeps it for the next backup (BB-112).
 ///
+/// The file is read on threads made for that: whoever writes into a pipe may take its time, and a run that waits for
+/// it can be cancelled.
+///
 /// # Errors
 /// A manifest that is not sound goes to the server as it is, because its refusal is what people know; should
 /// it take such a manifest all the same, the fault is the error.
 pub(super) async fn upload(path: &Path, client: &mut ReplicationClient) -> Result<(), BackupError> {
     let unreadable = |error| BackupError::ReadReferenceManifest { path: path.into(), source: OsError(error) };
-    let mut file = File::open(path)
+    let name = path.to_owned();
+    let mut file = elsewhere(move || File::open(name))
+        .await?
         .map_err(|error| BackupError::OpenReferenceManifest { path: path.into(), source: OsError(error) })?;
     let mut upload = client.upload_manifest().await?;
     let mut filter = ManifestFilter::new(|file| !is_visibility_map(file));
     let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
     loop {
-        let length = read(&mut file, &mut piece).map_err(unreadable)?;
+        let length;
+        (file, piece, length) = elsewhere(move || {
+            let length = read(&mut file, &mut piece);
+            (file, piece, length)
+        })
+        .await?;
+        let length = length.map_err(unreadable)?;
         if length == 0 {
             break;
         }
@@ -49,6 +60,11 @@ pub(super) async fn upload(path: &Path, client: &mut ReplicationClient) -> Resul
     upload.send(&out).await?;
     upload.finish().await?;
     verdict.map_err(|source| BackupError::UnsoundReferenceManifest { path: path.into(), source })
+}
+
+/// Does what may block.
+async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, BackupError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| BackupError::ThreadDied)
 }
 
 fn read(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {

@@ -94,8 +94,8 @@ struct Receiver<'a> {
 enum StreamEnd {
     /// The stop position was reached.
     Stopped { durable: Durable<Lsn>, end_of_records: Lsn },
-    /// The timeline has ended, and goes on in another one.
-    Switched { reached: Lsn, next: NextTimeline },
+    /// The timeline has ended, and goes on in another one. Where nothing of it came, there are no records either.
+    Switched { reached: Lsn, end_of_records: Option<Lsn>, next: NextTimeline },
 }
 
 /// Who ended the stream.
@@ -120,8 +120,9 @@ impl Receiver<'_> {
                 StreamEnd::Stopped { durable: end, end_of_records } => {
                     return Ok(ReceiveReport { timeline, end, end_of_records });
                 }
-                StreamEnd::Switched { reached, next } => {
+                StreamEnd::Switched { reached, end_of_records, next } => {
                     check_switch(timeline, reached, next)?;
+                    check_records(end_of_records, next)?;
                     tracing::debug!(from = %timeline, to = %next.timeline, at = %next.start, "timeline switch");
                     timeline = next.timeline;
                     start = next.start.segment_start(self.options.segment_size);
@@ -165,7 +166,7 @@ impl Receiver<'_> {
         let mut stream = match self.client.start_physical(&request).await? {
             StartReplication::Streaming(stream) => stream,
             StartReplication::NothingOnTimeline(next) => {
-                return Ok(StreamEnd::Switched { reached: start, next });
+                return Ok(StreamEnd::Switched { reached: start, end_of_records: None, next });
             }
         };
         let mut pump = Pump {
@@ -186,7 +187,7 @@ impl Receiver<'_> {
             _ if ended_by == EndedBy::Us || self.stop.reached(reached) => {
                 Ok(StreamEnd::Stopped { durable, end_of_records })
             }
-            Some(next) => Ok(StreamEnd::Switched { reached, next }),
+            Some(next) => Ok(StreamEnd::Switched { reached, end_of_records: Some(end_of_records), next }),
             None => Err(ReceiveError::Terminated),
         }
     }
@@ -225,6 +226,17 @@ fn check_switch(current: TimelineId, reached: Lsn, next: NextTimeline) -> Result
         return Err(ReceiveError::GapBeforeNextTimeline { current, reached, next, start });
     }
     Ok(())
+}
+
+/// Timelines part where a record ends. One that is missing before that would be missed by nobody: the records of the
+/// next timeline are only checked from the start of the segment in which it begins.
+fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), ReceiveError> {
+    match reached {
+        Some(reached) if reached < next.start => {
+            Err(ReceiveError::RecordsMissing { reached, wanted: next.start })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ends the stream on both sides. A server that we left may hang or fail: nothing more is wanted of it.
