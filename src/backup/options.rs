@@ -26,7 +26,8 @@ pub struct BackupOptions {
     pub manifest_checksums: Option<String>,
     /// Who compresses the archives, and how.
     pub compression: Compression,
-    /// Where the server puts the backup, if not here (servers from 15 on). Nothing comes here then.
+    /// Where the server puts the backup, if not here (servers from 15 on). The destination gets nothing then, and is
+    /// not touched; [`NoDestination`](super::NoDestination) stands in for one.
     pub target: Option<ServerTarget>,
     /// The manifest of the backup that this one is an increment to (servers from 17 on).
     pub incremental: Option<PathBuf>,

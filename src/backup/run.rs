@@ -116,7 +116,9 @@ impl Backup {
         let mut client = ReplicationClient::connect_with(&self.config, self.notices()).await?;
         client.require_integer_datetimes()?;
         let access = Access::of_data_directory(client.data_directory_mode().await?);
-        destination.claim(access)?;
+        if self.comes_here() {
+            destination.claim(access)?;
+        }
         // Servers that are too old do not know the command that follows.
         let features = ServerFeatures::for_base_backup(client.server_version())?;
         let segment_size = client.wal_segment_size().await?;
@@ -141,19 +143,29 @@ impl Backup {
         let (end, verified) = self.receive(stream, &server, destination, rules).await?;
         client.close().await;
 
-        if self.options.target.is_none() {
-            self.observer.observe(&Event::Syncing);
+        if self.comes_here() {
+            self.complete(destination, verified.is_some())?;
         }
+        self.observer.observe(&Event::Completed);
+        Ok(BackupReport { start, end, verified: verified.map(|verified| verified.compared) })
+    }
+
+    /// Whether the destination gets anything.
+    fn comes_here(&self) -> bool {
+        self.options.target.is_none()
+    }
+
+    /// Makes durable what has come, and known as complete.
+    fn complete<D: Destination>(&self, destination: &mut D, has_manifest: bool) -> Result<(), BackupError> {
+        self.observer.observe(&Event::Syncing);
         destination.sync()?;
         if self.cancel.is_cancelled() {
             return Err(BackupError::Cancelled);
         }
-        if verified.is_some() && destination.form() != Form::SingleArchive {
+        if has_manifest && destination.form() != Form::SingleArchive {
             self.observer.observe(&Event::RenamingManifest);
         }
-        destination.publish()?;
-        self.observer.observe(&Event::Completed);
-        Ok(BackupReport { start, end, verified: verified.map(|verified| verified.compared) })
+        Ok(destination.publish()?)
     }
 
     /// Everything from the list of tablespaces to the last byte, WAL included.
@@ -177,18 +189,20 @@ impl Backup {
             wal_summaries: server.features.wal_summaries,
             compression: rules.compression,
         };
-        destination.prepare(&preparation)?;
+        if self.comes_here() {
+            destination.prepare(&preparation)?;
+        }
         let mut wal = self.start_receiver(start, server, &preparation, destination).await?;
 
-        let is_here = self.options.target.is_none();
         let received = self.received_files(server.features);
         let fetched_wal = (self.options.wal == WalMethod::Fetch)
             .then(|| Box::new(FetchedWal::new(start, server.segment_size, server.identity.system_id)));
-        let intake = is_here.then(|| Intake::new(destination, &tablespaces, received, rules, fetched_wal));
+        let intake =
+            self.comes_here().then(|| Intake::new(destination, &tablespaces, received, rules, fetched_wal));
         let transfer = Transfer::new(&tablespaces, server.features);
         let TakenIn { verified, fetched_wal } =
             self.take_in(&mut stream, intake, transfer, wal.as_mut()).await?;
-        if is_here
+        if self.comes_here()
             && manifest_request(&self.options, server.features) != ManifestRequest::No
             && verified.is_none()
         {

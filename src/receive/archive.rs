@@ -26,7 +26,8 @@ pub trait WalArchive: Send {
 
 /// A segment that takes bytes.
 pub trait OpenSegment {
-    /// Writes the next bytes of the segment; they are the kernel's when this returns (I-2).
+    /// Writes the next bytes of the segment; they are the kernel's when this returns (I-2), except for those that an
+    /// archive compresses, which it may hold until [`sync`](Self::sync).
     fn append(&mut self, data: &[u8]) -> Result<(), StorageError>;
 
     /// Makes durable what was appended, which ends at `reached`.
