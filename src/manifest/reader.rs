@@ -106,6 +106,9 @@ impl ManifestReader {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
+        if self.events.is_at_end_of_lone_word() {
+            return Err(ManifestFault::UnexpectedScalar.into());
+        }
         self.events.finish()?;
         let digest = self.digest.finish()?;
         let text = self.document.checksum.as_ref().ok_or(ManifestFault::EndedUnexpectedly)?;

@@ -98,6 +98,11 @@ impl Lexer {
         &self.text
     }
 
+    /// Whether what has come ends in a word that is complete if nothing follows.
+    pub(super) fn is_at_end_of_word(&self) -> bool {
+        self.state == State::Word && check_word(&self.text).is_ok()
+    }
+
     /// Why the document cannot end here.
     pub(super) fn end_error(&self) -> JsonError {
         let text = String::from_utf8_lossy(&self.text);

@@ -75,6 +75,11 @@ impl EventReader {
         }
     }
 
+    /// Whether the document is a number or another bare word, which nothing but its end can complete.
+    pub(in crate::manifest) fn is_at_end_of_lone_word(&self) -> bool {
+        self.expected == Expected::Value && self.containers.is_empty() && self.lexer.is_at_end_of_word()
+    }
+
     fn accept(&mut self, token: Token) -> Result<Option<Kind>, JsonError> {
         let kind = match (self.expected, token) {
             (Expected::Value | Expected::ValueOrEnd, Token::ObjectStart) => {

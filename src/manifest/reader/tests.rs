@@ -161,6 +161,9 @@ fn bb_232_manifests_that_are_cut_off_at_the_fault() {
         ("{}".to_owned(), "unexpected object end"),
         ("[".to_owned(), "unexpected array start"),
         ("1 ".to_owned(), "unexpected scalar"),
+        ("1".to_owned(), "unexpected scalar"),
+        ("-1.5e3".to_owned(), "unexpected scalar"),
+        ("null".to_owned(), "unexpected scalar"),
         ("{\"not-expected\": 1}".to_owned(), "expected version indicator"),
         (
             "{\"PostgreSQL-Backup-Manifest-Version\": \"phooey\"}".to_owned(),
