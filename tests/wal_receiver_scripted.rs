@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 use pgsiphon::protocol::TimelineHistoryFile;
-use pgsiphon::receive::{DirectoryArchive, OpenSegment, ReceiveError, ReceiveOptions, WalArchive};
+use pgsiphon::receive::{Closing, DirectoryArchive, OpenSegment, ReceiveError, ReceiveOptions, WalArchive};
 use pgsiphon::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, SegmentSize, SystemId, TimelineId, WalFileName};
 use receiving::{Receiving, plain_options};
@@ -97,8 +97,12 @@ struct StallingSegment<'a> {
 }
 
 impl WalArchive for Stalling {
-    fn open_segment(&mut self, segment: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
-        let segment = self.archive.open_segment(segment)?;
+    fn open_segment(
+        &mut self,
+        segment: WalFileName,
+        from: Lsn,
+    ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+        let segment = self.archive.open_segment(segment, from)?;
         Ok(Box::new(StallingSegment { segment, gate: &self.gate }))
     }
     fn has_history(&mut self, timeline: TimelineId) -> Result<bool, StorageError> {
@@ -123,8 +127,12 @@ impl OpenSegment for StallingSegment<'_> {
     fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
         self.segment.complete(end)
     }
-    fn close_incomplete(self: Box<Self>, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        self.segment.close_incomplete(reached)
+    fn close_incomplete(
+        self: Box<Self>,
+        reached: Lsn,
+        closing: Closing,
+    ) -> Result<Durable<Lsn>, StorageError> {
+        self.segment.close_incomplete(reached, closing)
     }
 }
 

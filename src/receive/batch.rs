@@ -21,6 +21,8 @@ pub(super) struct Batch {
 pub(super) struct Piece {
     pub(super) segment: WalFileName,
     pub(super) data: PieceData,
+    /// The position of the first byte.
+    pub(super) start: Lsn,
     /// The position after the last byte.
     pub(super) end: Lsn,
     /// Whether the last byte is the last of the segment.
@@ -50,10 +52,10 @@ impl Batch {
 
     /// Adds what follows.
     pub(super) fn push(&mut self, cut: Cut) {
-        let end = cut.end();
+        let (start, end) = (cut.start, cut.end());
         if cut.data.len() >= Self::SMALL {
             let data = PieceData::Slice(cut.data);
-            self.pieces.push(Piece { segment: cut.segment, data, end, completes: cut.completes });
+            self.pieces.push(Piece { segment: cut.segment, data, start, end, completes: cut.completes });
             return;
         }
         if let Some(last) = self.pieces.last_mut()
@@ -66,7 +68,7 @@ impl Batch {
             return;
         }
         let data = PieceData::Gathered(cut.data.to_vec());
-        self.pieces.push(Piece { segment: cut.segment, data, end, completes: cut.completes });
+        self.pieces.push(Piece { segment: cut.segment, data, start, end, completes: cut.completes });
     }
 }
 
@@ -84,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{SegmentNumber, SegmentSize, TimelineId};
+    use crate::types::{SegmentSize, TimelineId};
     use crate::wal::SegmentCutter;
 
     proptest! {
@@ -93,7 +95,7 @@ mod tests {
             lengths in proptest::collection::vec(prop_oneof![1usize..300, 1usize..200_000], 0..200)
         ) {
             let size = SegmentSize::new(1 << 20).unwrap();
-            let mut cutter = SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(1), size);
+            let mut cutter = SegmentCutter::new(TimelineId::FIRST, Lsn::new(size.as_u64()), size);
             let (mut batch, mut sent) = (Batch::default(), Vec::new());
             for (i, length) in lengths.iter().enumerate() {
                 let run = Bytes::from(vec![i as u8; *length]);

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::archive::{OpenSegment, WalArchive};
+use super::archive::{Closing, OpenSegment, WalArchive};
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Access, Directory, Durable, OutputFile, StorageError, SyncPolicy, replace_durably};
 use crate::types::{Lsn, SegmentSize, TimelineId, WalFileName};
@@ -52,7 +52,11 @@ impl DirectoryArchive {
 }
 
 impl WalArchive for DirectoryArchive {
-    fn open_segment(&mut self, segment: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+    fn open_segment(
+        &mut self,
+        segment: WalFileName,
+        _from: Lsn,
+    ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
         let mut file = OutputFile::create_new(&self.pg_wal, &segment.to_string(), self.access)?;
         file.allocate(self.segment_size.as_u64())?;
         Ok(Box::new(SegmentFile { archive: self, segment, file }))
@@ -98,7 +102,11 @@ impl OpenSegment for SegmentFile<'_> {
         Ok(durable)
     }
 
-    fn close_incomplete(mut self: Box<Self>, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+    fn close_incomplete(
+        mut self: Box<Self>,
+        reached: Lsn,
+        _closing: Closing,
+    ) -> Result<Durable<Lsn>, StorageError> {
         self.sync(reached)
     }
 }
@@ -155,16 +163,16 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let mut archive = archive(root.path(), policy, access);
 
-            let mut first = archive.open_segment(segment(1)).unwrap();
+            let mut first = archive.open_segment(segment(1), Lsn::new(MIB)).unwrap();
             first.append(&vec![1; 1 << 19]).unwrap();
             assert_eq!(first.sync(Lsn::new(MIB + MIB / 2)).unwrap().value(), Lsn::new(MIB + MIB / 2));
             first.append(&vec![2; 1 << 19]).unwrap();
             assert_eq!(first.complete(Lsn::new(2 * MIB)).unwrap().value(), Lsn::new(2 * MIB));
 
-            let mut second = archive.open_segment(segment(2)).unwrap();
+            let mut second = archive.open_segment(segment(2), Lsn::new(2 * MIB)).unwrap();
             second.append(b"wal").unwrap();
             let reached = Lsn::new(2 * MIB + 3);
-            assert_eq!(second.close_incomplete(reached).unwrap().value(), reached);
+            assert_eq!(second.close_incomplete(reached, Closing::EndOfStream).unwrap().value(), reached);
             archive.finish().unwrap();
 
             let expected = [
@@ -205,7 +213,7 @@ mod tests {
         let mut archive = archive(root.path(), SyncPolicy::Never, Access::Owner);
         let path = root.path().join("pg_wal/000000010000000000000001");
         std::fs::write(&path, "precious").unwrap();
-        let error = archive.open_segment(segment(1)).err().unwrap();
+        let error = archive.open_segment(segment(1), Lsn::new(MIB)).err().unwrap();
         assert_eq!(error.to_string(), format!("could not create file \"{}\"", path.display()));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }

@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::archive::WalArchive;
+use super::archive::{ArchiveEnd, WalArchive};
 use super::batch::Batch;
 use super::disk_progress::DiskProgress;
-use super::segment_writer::{Command, Order, Writer};
+use super::segment_writer::{Command, KnownCluster, Order, Writer};
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Durable, StorageError};
 use crate::types::{Lsn, OsError, TimelineId};
+use crate::wal::Cut;
 
 /// Why nothing more is written.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +34,20 @@ pub enum DiskError {
     Died,
 }
 
+/// What the thread leaves: the archive, and why it ended.
+type Ended = (Box<dyn WalArchive>, Result<(), StorageError>);
+
 /// The side of the thread that the network task holds.
 ///
 /// Dropping it makes the thread leave its work undone, and waits for what it is doing at the moment.
-#[derive(Debug)]
 pub(super) struct DiskThread {
+    /// What was received and not yet handed over.
+    waiting: Batch,
     commands: Option<mpsc::Sender<Command>>,
     progress: watch::Receiver<DiskProgress>,
-    outcome: Option<oneshot::Receiver<Result<(), StorageError>>>,
+    outcome: Option<oneshot::Receiver<Ended>>,
+    /// The archive, once the thread has ended.
+    archive: Option<Box<dyn WalArchive>>,
     abandoned: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -66,9 +73,11 @@ impl DiskThread {
             })
             .map_err(|error| DiskError::Start(error.into()))?;
         Ok(Self {
+            waiting: Batch::default(),
             commands: Some(commands),
             progress,
             outcome: Some(outcome),
+            archive: None,
             abandoned,
             thread: Some(thread),
         })
@@ -87,28 +96,37 @@ impl DiskThread {
         }
     }
 
-    /// Queues the batch and leaves an empty one, or leaves it as it is while the queue is full. Room
-    /// comes with progress.
-    pub(super) fn try_hand_over(&mut self, batch: &mut Batch) {
-        if batch.is_empty() {
+    /// Takes bytes that follow those before. They wait until they are handed over.
+    pub(super) fn push(&mut self, cut: Cut) {
+        self.waiting.push(cut);
+    }
+
+    /// Wants everything up to here to be durable.
+    pub(super) fn request_sync(&mut self) {
+        self.waiting.sync = true;
+    }
+
+    /// Queues what waits, or leaves it as it is while the queue is full. Room comes with progress.
+    pub(super) fn try_hand_over(&mut self) {
+        if self.waiting.is_empty() {
             return;
         }
         if let Some(Ok(place)) = self.commands.as_ref().map(mpsc::Sender::try_reserve) {
-            place.send(Command::Write(std::mem::take(batch)));
+            place.send(Command::Write(std::mem::take(&mut self.waiting)));
         }
     }
 
-    /// Queues the batch as soon as there is room.
-    pub(super) async fn hand_over(&mut self, batch: Batch) -> Result<(), DiskError> {
-        if batch.is_empty() { Ok(()) } else { self.send(Command::Write(batch)).await }
+    /// Where the archive ends, as far as it goes on with WAL of this cluster.
+    pub(super) async fn resume(&mut self, cluster: KnownCluster) -> Result<Option<ArchiveEnd>, DiskError> {
+        self.order(|answer| Order::Resume(cluster, answer)).await
     }
 
     /// Announces a stream; progress begins at its start.
-    pub(super) async fn begin(&mut self, start: Lsn) -> Result<(), DiskError> {
+    pub(super) async fn begin(&mut self, start: Durable<Lsn>) -> Result<(), DiskError> {
         self.order(|done| Order::Begin(start, done)).await
     }
 
-    /// Ends the stream and gives what of it is durable: all that was handed over.
+    /// Ends the stream and gives what of it is durable: all that came.
     pub(super) async fn close_segment(&mut self) -> Result<Durable<Lsn>, DiskError> {
         self.order(Order::Close).await
     }
@@ -123,23 +141,36 @@ impl DiskThread {
         self.order(|done| Order::StoreHistory(file, done)).await
     }
 
-    /// Ends the archive and the thread: everything that was handed over is written and synced.
+    /// Ends the archive and the thread: everything that came is written and synced.
     pub(super) async fn finish(mut self) -> Result<(), DiskError> {
-        let outcome = self.outcome().await;
+        self.order(Order::Finish).await?;
+        self.release().await.1
+    }
+
+    /// Ends the thread, which writes everything that came, and gives back the archive, unless that panicked.
+    pub(super) async fn release(mut self) -> (Option<Box<dyn WalArchive>>, Result<(), DiskError>) {
+        let handed_over = self.hand_over().await;
+        let outcome = handed_over.and(self.outcome().await);
         if let Some(thread) = self.thread.take() {
             // It has told its outcome, or panicked: there is nothing left to wait for.
             let _ = thread.join();
         }
-        outcome
+        (self.archive.take(), outcome)
     }
 
     async fn order<T>(&mut self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, DiskError> {
         let (answer, answered) = oneshot::channel();
+        self.hand_over().await?;
         self.send(Command::Order(order(answer))).await?;
         match answered.await {
             Ok(answer) => Ok(answer),
             Err(_) => Err(self.failure().await),
         }
+    }
+
+    async fn hand_over(&mut self) -> Result<(), DiskError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() { Ok(()) } else { self.send(Command::Write(waiting)).await }
     }
 
     async fn send(&mut self, command: Command) -> Result<(), DiskError> {
@@ -155,15 +186,15 @@ impl DiskThread {
         self.outcome().await.err().unwrap_or(DiskError::Died)
     }
 
-    /// Takes nothing more and waits for the end of the thread. Gives the error once.
+    /// Takes nothing more and waits for the end of the thread. Gives an error once.
     async fn outcome(&mut self) -> Result<(), DiskError> {
         self.commands = None;
-        let outcome = match &mut self.outcome {
-            Some(outcome) => outcome.await,
-            None => return Err(DiskError::Died),
+        let Some(outcome) = self.outcome.take() else {
+            return if self.archive.is_some() { Ok(()) } else { Err(DiskError::Died) };
         };
-        self.outcome = None;
-        outcome.map_err(|_| DiskError::Died)?.map_err(DiskError::Storage)
+        let (archive, outcome) = outcome.await.map_err(|_| DiskError::Died)?;
+        self.archive = Some(archive);
+        Ok(outcome?)
     }
 }
 
@@ -184,7 +215,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::archive::OpenSegment;
+    use super::super::archive::{Closing, OpenSegment};
     use super::*;
     use crate::types::{SegmentNumber, SegmentSize, WalFileName};
     use crate::wal::SegmentCutter;
@@ -209,7 +240,11 @@ mod tests {
     }
 
     impl WalArchive for Recorder {
-        fn open_segment(&mut self, segment: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+        fn open_segment(
+            &mut self,
+            segment: WalFileName,
+            _: Lsn,
+        ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
             self.record(format!("open {}", segment.segment().as_u64()))?;
             Ok(Box::new(&*self))
         }
@@ -234,21 +269,32 @@ mod tests {
         fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
             self.record(format!("complete {end}")).map(|()| Durable::nothing_before(end))
         }
-        fn close_incomplete(self: Box<Self>, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        fn close_incomplete(self: Box<Self>, reached: Lsn, _: Closing) -> Result<Durable<Lsn>, StorageError> {
             self.record(format!("close {reached}")).map(|()| Durable::nothing_before(reached))
         }
     }
 
     fn cutter(first: u64) -> SegmentCutter {
         let size = SegmentSize::new(MIB).unwrap();
-        SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(first), size)
+        SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(first).start(size), size)
     }
 
-    fn batch(cutter: &mut SegmentCutter, length: usize, sync: bool) -> Batch {
-        let mut batch = Batch { sync, ..Batch::default() };
+    async fn push(
+        disk: &mut DiskThread,
+        cutter: &mut SegmentCutter,
+        length: usize,
+        sync: bool,
+    ) -> Result<(), DiskError> {
         let run = Bytes::from(vec![7; length]);
-        cutter.push(cutter.position(), run).unwrap().for_each(|cut| batch.push(cut));
-        batch
+        cutter.push(cutter.position(), run).unwrap().for_each(|cut| disk.push(cut));
+        if sync {
+            disk.request_sync();
+        }
+        disk.hand_over().await
+    }
+
+    fn nothing_before(start: Lsn) -> Durable<Lsn> {
+        Durable::nothing_before(start)
     }
 
     fn start(fail_at: Option<&'static str>) -> (DiskThread, Arc<Mutex<Vec<String>>>) {
@@ -267,15 +313,15 @@ mod tests {
         run(async {
             let mut cutter = cutter(1);
             assert!(!disk.has_history(TimelineId::FIRST).await.unwrap());
-            disk.begin(cutter.position()).await.unwrap();
-            disk.hand_over(batch(&mut cutter, 1 << 20, true)).await.unwrap();
-            disk.hand_over(batch(&mut cutter, 100_000, true)).await.unwrap();
-            disk.hand_over(batch(&mut cutter, 50_000, false)).await.unwrap();
+            disk.begin(nothing_before(cutter.position())).await.unwrap();
+            push(&mut disk, &mut cutter, 1 << 20, true).await.unwrap();
+            push(&mut disk, &mut cutter, 100_000, true).await.unwrap();
+            push(&mut disk, &mut cutter, 50_000, false).await.unwrap();
             assert_eq!(disk.close_segment().await.unwrap().value(), cutter.position());
             assert_eq!(disk.progress().written, cutter.position());
             let file = TimelineHistoryFile { name: "00000002.history".to_owned(), content: Bytes::new() };
             disk.store_history(file).await.unwrap();
-            disk.begin(Lsn::new(2 * MIB)).await.unwrap();
+            disk.begin(nothing_before(Lsn::new(2 * MIB))).await.unwrap();
             assert_eq!(disk.progress().flushed.value(), Lsn::new(2 * MIB));
             disk.finish().await.unwrap();
         });
@@ -300,8 +346,8 @@ mod tests {
         let (mut disk, events) = start(None);
         run(async {
             let mut cutter = cutter(1);
-            disk.begin(cutter.position()).await.unwrap();
-            disk.hand_over(batch(&mut cutter, 10, false)).await.unwrap();
+            disk.begin(nothing_before(cutter.position())).await.unwrap();
+            push(&mut disk, &mut cutter, 10, false).await.unwrap();
             disk.finish().await.unwrap();
         });
         assert_eq!(*events.lock().unwrap(), ["open 1", "append 10", "close 0/10000A", "finish"]);
@@ -316,9 +362,9 @@ mod tests {
                 disk.has_history(TimelineId::FIRST).await?;
                 let file = TimelineHistoryFile { name: "00000002.history".to_owned(), content: Bytes::new() };
                 disk.store_history(file).await?;
-                disk.begin(cutter.position()).await?;
-                disk.hand_over(batch(&mut cutter, 100, true)).await?;
-                disk.hand_over(batch(&mut cutter, 2 << 20, false)).await?;
+                disk.begin(nothing_before(cutter.position())).await?;
+                push(&mut disk, &mut cutter, 100, true).await?;
+                push(&mut disk, &mut cutter, 2 << 20, false).await?;
                 disk.close_segment().await?;
                 disk.finish().await
             });
@@ -333,8 +379,8 @@ mod tests {
         run(async {
             let mut cutter = cutter(1);
             let begin = cutter.position();
-            disk.begin(begin).await.unwrap();
-            disk.hand_over(batch(&mut cutter, 100, true)).await.unwrap();
+            disk.begin(nothing_before(begin)).await.unwrap();
+            push(&mut disk, &mut cutter, 100, true).await.unwrap();
             let error = loop {
                 match disk.progress_changed().await {
                     Ok(progress) => assert_eq!(progress.flushed.value(), begin),
@@ -355,7 +401,11 @@ mod tests {
     struct Panicking;
 
     impl WalArchive for Panicking {
-        fn open_segment(&mut self, _: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+        fn open_segment(
+            &mut self,
+            _: WalFileName,
+            _: Lsn,
+        ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
             panic!("as asked for")
         }
         fn has_history(&mut self, _: TimelineId) -> Result<bool, StorageError> {
@@ -373,8 +423,8 @@ mod tests {
     fn dropping_it_leaves_the_rest_undone_and_waits_for_the_thread() {
         let (mut disk, events) = start(None);
         run(async {
-            disk.begin(Lsn::new(MIB)).await.unwrap();
-            disk.hand_over(batch(&mut cutter(1), 10, false)).await.unwrap();
+            disk.begin(nothing_before(Lsn::new(MIB))).await.unwrap();
+            push(&mut disk, &mut cutter(1), 10, false).await.unwrap();
         });
         drop(disk);
         let events = events.lock().unwrap();

@@ -1,9 +1,13 @@
 //! Why receiving ended before its end.
 
 use super::disk_thread::DiskError;
+use super::observer::RefusedArchive;
 use crate::client::ClientError;
-use crate::types::{Lsn, SystemId, TimelineId};
-use crate::wal::{DiscontinuityError, WalError};
+use crate::connection::ConnectError;
+use crate::protocol::UnsupportedServer;
+use crate::storage::StorageError;
+use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
+use crate::wal::{DiscontinuityError, TimelineHistoryError, WalError};
 
 /// The receiver could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -66,18 +70,121 @@ pub enum ReceiveError {
     /// The server ended the stream, and the timeline goes on (BB-192).
     #[error("replication stream was terminated before stop point")]
     Terminated,
+    /// No connection could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server is too old to stream from (RW-063).
+    #[error(transparent)]
+    UnsupportedServer(#[from] UnsupportedServer),
+    /// The server that answers now has segments of another size than the one before (OP-05).
+    #[error("server has WAL segments of {} bytes, but had some of {} bytes before", .found.as_u64(), .expected.as_u64())]
+    SegmentSizeChanged {
+        /// The size before.
+        expected: SegmentSize,
+        /// The size now.
+        found: SegmentSize,
+    },
+    /// What the server sends is not what the archive has for the same position: both call it the same WAL, and one
+    /// of them is wrong (OP-17).
+    #[error(
+        "WAL that the server sends for {at} on timeline {timeline} differs from what was received before"
+    )]
+    Diverged {
+        /// The first byte that differs.
+        at: Lsn,
+        /// The timeline.
+        timeline: TimelineId,
+    },
+    /// The history of the server's timeline cannot be read.
+    #[error(transparent)]
+    History(#[from] TimelineHistoryError),
+    /// The slot is not there, or not one to stream from (RW-085, RW-087).
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The server has removed WAL that the archive needs next. It is lost, unless another server has it.
+    #[error("WAL is missing in the archive from {from} on: the server has removed it")]
+    Gap {
+        /// The first position that is missing.
+        from: Lsn,
+        /// The first one that the server still has, if it could be found out.
+        to: Option<Lsn>,
+        /// The timeline.
+        timeline: TimelineId,
+        /// What the server said.
+        source: Box<ClientError>,
+    },
+    /// Nothing came from the server for so long, although it was asked (OP-25).
+    #[error("no message from the server for {} seconds", .0.as_secs())]
+    Silent(std::time::Duration),
     /// The caller cancelled.
     #[error("receiving was cancelled")]
     Cancelled,
 }
 
+/// A replication slot that cannot be streamed from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotError {
+    /// There is none of that name (RW-085).
+    #[error("replication slot \"{0}\" does not exist")]
+    Missing(String),
+    /// It is for another kind of replication (RW-087).
+    #[error("expected a physical replication slot, got type \"{0}\" instead")]
+    NotPhysical(String),
+    /// It has lost the WAL that it promised to keep, and the archive has none that would go on from there (RW-094).
+    #[error("replication slot \"{0}\" was invalidated: the WAL that it reserved is removed")]
+    Invalidated(String),
+}
+
 impl ReceiveError {
+    /// Whether it is how the server ended a stream, and not how a stream broke off.
+    pub(super) fn is_end_of_stream(&self) -> bool {
+        matches!(self, Self::Terminated | Self::Client(ClientError::Termination(_)))
+    }
+
+    /// Whether another attempt may go better without anybody doing something here first. That a server refuses is
+    /// not for ever (RW-210).
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Disk(DiskError::Storage(error)) => match self.refused_archive() {
+                Some(refusal) => {
+                    matches!(refusal, RefusedArchive::NewerTimeline(_) | RefusedArchive::OffHistory { .. })
+                }
+                None => error.is_retryable(),
+            },
+            Self::Disk(_)
+            | Self::ForeignSystem { .. }
+            | Self::SegmentSizeChanged { .. }
+            | Self::UnsupportedServer(_)
+            | Self::Gap { .. }
+            | Self::Slot(SlotError::Invalidated(_))
+            | Self::Client(ClientError::IntegerDatetimes(_))
+            | Self::Cancelled => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the archive lacks WAL that the server does not have any more.
+    pub fn is_gap(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::Slot(SlotError::Invalidated(_)))
+    }
+
+    /// Why the archive must not get this server's WAL, if that is it.
+    pub fn refused_archive(&self) -> Option<&RefusedArchive> {
+        match self {
+            Self::Disk(DiskError::Storage(StorageError::Other(error))) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether the same may succeed later over a new connection.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Client(error) => error.is_retryable(),
+            Self::Connect(error) => error.is_retryable(),
             Self::Disk(DiskError::Storage(error)) => error.is_retryable(),
-            Self::Discontinuity(_)
+            Self::Silent(_)
+            | Self::Discontinuity(_)
             | Self::Wal(_)
             | Self::RecordsMissing { .. }
             | Self::GapBeforeNextTimeline { .. }

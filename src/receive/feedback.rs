@@ -17,6 +17,8 @@ pub enum FlushReport {
     /// Nothing, so that the client never counts as a synchronous standby.
     #[default]
     Nothing,
+    /// The ends of complete segments, of an archive that does not sync what it writes (OP-09).
+    Segments,
     /// Each position that happens to become durable, so that a slot can let go of WAL.
     WhenDurable,
     /// The same, and everything received is made durable as soon as it is written.
@@ -39,6 +41,18 @@ pub struct Feedback {
     request: Option<Request>,
     /// Whether the server's messages stay unread, and its requests with them.
     reading_paused: bool,
+    silence: Option<Silence>,
+}
+
+/// How long nothing came from the server.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// How long it may be.
+    bound: Duration,
+    /// Since when.
+    since: Instant,
+    /// When the server was asked to answer.
+    asked: Option<Instant>,
 }
 
 /// The server asked for an update.
@@ -61,19 +75,45 @@ impl Feedback {
 
     /// For a stream that begins at `start`. An interval of nothing, or of zero, means that updates go
     /// out only for a reason.
-    pub fn new(interval: Option<Duration>, report: FlushReport, start: Lsn, now: Instant) -> Self {
+    pub fn new(interval: Option<Duration>, report: FlushReport, start: Durable<Lsn>, now: Instant) -> Self {
         let interval = interval.filter(|interval| !interval.is_zero());
         Self {
             interval,
             report,
-            written: start,
-            flushed: Durable::nothing_before(start),
+            written: start.value(),
+            flushed: start,
             last_sent: now,
-            last_flushed: start,
+            last_flushed: start.value(),
             beginning: interval.is_some(),
             request: None,
             reading_paused: false,
+            silence: None,
         }
+    }
+
+    /// Takes a server for dead that says nothing for so long, although it is asked for an answer after half of it
+    /// (OP-25).
+    pub fn with_receive_timeout(mut self, timeout: Option<Duration>, now: Instant) -> Self {
+        self.silence = timeout.map(|bound| Silence { bound, since: now, asked: None });
+        self
+    }
+
+    /// How long the server may be silent; zero where that does not matter.
+    pub(super) fn receive_timeout(&self) -> Duration {
+        self.silence.map_or(Duration::ZERO, |silence| silence.bound)
+    }
+
+    /// Something came from the server.
+    pub fn heard(&mut self, now: Instant) {
+        if let Some(silence) = &mut self.silence {
+            (silence.since, silence.asked) = (now, None);
+        }
+    }
+
+    /// Whether the server was asked for an answer and did not give one in time.
+    pub fn is_server_silent(&self, now: Instant) -> bool {
+        self.silence
+            .is_some_and(|silence| silence.asked.is_some_and(|asked| now >= asked + silence.bound / 2))
     }
 
     /// The disk has come this far.
@@ -90,11 +130,14 @@ impl Feedback {
 
     /// Whether the answer to a request waits for received WAL to become durable.
     pub fn wants_flush(&self) -> bool {
-        self.report != FlushReport::Nothing
+        matches!(self.report, FlushReport::WhenDurable | FlushReport::Synchronous)
     }
 
-    /// Whether the server's messages are left unread for now.
-    pub fn set_reading_paused(&mut self, paused: bool) {
+    /// Whether the server's messages are left unread for now, so that its silence means nothing.
+    pub fn set_reading_paused(&mut self, paused: bool, now: Instant) {
+        if self.reading_paused != paused {
+            self.heard(now);
+        }
         self.reading_paused = paused;
     }
 
@@ -107,6 +150,7 @@ impl Feedback {
             self.request.map(|request| request.latest),
             self.interval.map(|interval| self.last_sent + interval),
             self.reading_paused.then(|| self.last_sent + Self::WHILE_PAUSED),
+            self.silence_due(),
         ]
         .into_iter()
         .flatten()
@@ -118,12 +162,22 @@ impl Feedback {
         if self.due().is_none_or(|due| due > now) {
             return None;
         }
+        let reply_requested = self.silence_due().is_some_and(|due| due <= now);
+        if let Some(silence) = self.silence.as_mut().filter(|_| reply_requested) {
+            silence.asked = Some(now);
+        }
         self.beginning = false;
         self.request = None;
         self.last_sent = now;
         self.last_flushed = self.flushed.value();
         let flushed = if self.report == FlushReport::Nothing { Lsn::ZERO } else { self.flushed.value() };
-        Some(StandbyStatus { written: self.written, flushed, applied: Lsn::ZERO, reply_requested: false })
+        Some(StandbyStatus { written: self.written, flushed, applied: Lsn::ZERO, reply_requested })
+    }
+
+    /// When the server is to be asked for an answer, or is dead if it was asked.
+    fn silence_due(&self) -> Option<Instant> {
+        let silence = self.silence.filter(|_| !self.reading_paused)?;
+        Some(silence.asked.unwrap_or(silence.since) + silence.bound / 2)
     }
 
     /// A server that waits for durable positions has not heard of the last one (OP-07).
@@ -132,8 +186,7 @@ impl Feedback {
     }
 
     fn satisfies(&self, request: Request) -> bool {
-        self.written >= request.reached
-            && (self.report == FlushReport::Nothing || self.flushed.value() >= request.reached)
+        self.written >= request.reached && (!self.wants_flush() || self.flushed.value() >= request.reached)
     }
 }
 
@@ -159,7 +212,8 @@ mod tests {
     #[test]
     fn bb_187_one_at_the_beginning_and_then_one_each_interval() {
         let t0 = Instant::now();
-        let mut feedback = Feedback::new(Some(10 * SECOND), FlushReport::Nothing, START, t0);
+        let mut feedback =
+            Feedback::new(Some(10 * SECOND), FlushReport::Nothing, Durable::nothing_before(START), t0);
         assert_eq!(feedback.poll(t0), Some(status(START, Lsn::ZERO)));
         assert_eq!(feedback.poll(t0), None);
         assert_eq!(feedback.due(), Some(t0 + 10 * SECOND));
@@ -173,7 +227,8 @@ mod tests {
     fn rw_120_without_an_interval_only_requests_are_answered() {
         let t0 = Instant::now();
         for interval in [None, Some(Duration::ZERO)] {
-            let mut feedback = Feedback::new(interval, FlushReport::Nothing, START, t0);
+            let mut feedback =
+                Feedback::new(interval, FlushReport::Nothing, Durable::nothing_before(START), t0);
             assert_eq!((feedback.poll(t0), feedback.due()), (None, None));
             feedback.progress(progress(7, 7));
             assert_eq!(feedback.due(), None);
@@ -186,7 +241,7 @@ mod tests {
     #[test]
     fn rw_122_a_requested_update_waits_a_moment_for_the_disk_but_no_longer() {
         let t0 = Instant::now();
-        let mut feedback = Feedback::new(None, FlushReport::WhenDurable, START, t0);
+        let mut feedback = Feedback::new(None, FlushReport::WhenDurable, Durable::nothing_before(START), t0);
         feedback.requested(at(100), t0);
         assert_eq!(feedback.poll(t0), None);
         feedback.progress(progress(100, 0));
@@ -204,7 +259,8 @@ mod tests {
     #[test]
     fn bb_188_without_a_slot_nothing_is_told_of_the_disk() {
         let t0 = Instant::now();
-        let mut feedback = Feedback::new(Some(SECOND), FlushReport::Nothing, START, t0);
+        let mut feedback =
+            Feedback::new(Some(SECOND), FlushReport::Nothing, Durable::nothing_before(START), t0);
         feedback.poll(t0);
         feedback.progress(progress(900, 900));
         assert_eq!(feedback.poll(t0), None);
@@ -215,7 +271,7 @@ mod tests {
     fn bb_189_with_a_slot_the_start_and_then_each_durable_position_at_once() {
         let t0 = Instant::now();
         for report in [FlushReport::WhenDurable, FlushReport::Synchronous] {
-            let mut feedback = Feedback::new(Some(10 * SECOND), report, START, t0);
+            let mut feedback = Feedback::new(Some(10 * SECOND), report, Durable::nothing_before(START), t0);
             assert_eq!(feedback.poll(t0), Some(status(START, START)));
             feedback.progress(progress(10, 0));
             assert_eq!(feedback.poll(t0 + SECOND), None);
@@ -226,13 +282,34 @@ mod tests {
     }
 
     #[test]
+    fn rw_233_a_silent_server_is_asked_and_then_taken_for_dead() {
+        let t0 = Instant::now();
+        let mut feedback = Feedback::new(None, FlushReport::Nothing, Durable::nothing_before(START), t0)
+            .with_receive_timeout(Some(60 * SECOND), t0);
+        assert_eq!(feedback.due(), Some(t0 + 30 * SECOND));
+        feedback.heard(t0 + 10 * SECOND);
+        assert_eq!(feedback.poll(t0 + 39 * SECOND), None);
+        // Stopped for a long time: what came meanwhile could not be read before the server is asked.
+        let asked = t0 + 500 * SECOND;
+        assert!(!feedback.is_server_silent(asked));
+        assert!(feedback.poll(asked).unwrap().reply_requested);
+        assert!(!feedback.is_server_silent(asked + 29 * SECOND));
+        assert!(feedback.is_server_silent(asked + 30 * SECOND));
+        feedback.heard(asked + 30 * SECOND);
+        assert!(!feedback.is_server_silent(asked + 31 * SECOND));
+        feedback.set_reading_paused(true, asked + 31 * SECOND);
+        assert!(!feedback.poll(asked + 99 * SECOND).unwrap().reply_requested);
+        assert!(!feedback.is_server_silent(asked + 99 * SECOND));
+    }
+
+    #[test]
     fn rw_129_a_client_that_does_not_read_is_heard_all_the_same() {
         let t0 = Instant::now();
-        let mut feedback = Feedback::new(None, FlushReport::Nothing, START, t0);
-        feedback.set_reading_paused(true);
+        let mut feedback = Feedback::new(None, FlushReport::Nothing, Durable::nothing_before(START), t0);
+        feedback.set_reading_paused(true, t0);
         assert_eq!(feedback.poll(t0), None);
         assert_eq!(feedback.poll(t0 + Feedback::WHILE_PAUSED), Some(status(START, Lsn::ZERO)));
-        feedback.set_reading_paused(false);
+        feedback.set_reading_paused(false, t0);
         assert_eq!(feedback.due(), None);
     }
 }

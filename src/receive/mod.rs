@@ -16,23 +16,33 @@
 
 mod archive;
 mod archive_file;
+mod backoff;
 mod batch;
 mod directory_archive;
 mod disk_progress;
 mod disk_thread;
 mod error;
 mod feedback;
+mod observer;
 mod options;
+mod overlap;
+mod pump;
 mod run;
+mod segment_archive;
 mod segment_writer;
+mod start;
+mod stream;
 mod tar_archive;
 
-pub use archive::{OpenSegment, WalArchive};
+pub use archive::{ArchiveEnd, Closing, Cluster, OpenSegment, WalArchive};
 pub use directory_archive::DirectoryArchive;
 pub use disk_progress::DiskProgress;
 pub use disk_thread::DiskError;
-pub use error::ReceiveError;
+pub use error::{ReceiveError, SlotError};
 pub use feedback::{Feedback, FlushReport};
-pub use options::{ReceiveOptions, ReceiveReport};
-pub use run::stream;
+pub use observer::{Event, Observer, RefusedArchive, Warning};
+pub use options::{ReceiveOptions, ReceiveReport, Reconnect, RunOptions};
+pub use run::run;
+pub use segment_archive::SegmentArchive;
+pub use stream::stream;
 pub use tar_archive::TarArchive;

@@ -37,3 +37,54 @@ pub struct ReceiveReport {
     /// Up to where it is complete and sound records.
     pub end_of_records: Lsn,
 }
+
+/// What [`run`](super::run) is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The replication slot to stream from (`--slot`). With one, the server learns what is durable, and an archive
+    /// without WAL begins where the slot does.
+    pub slot: Option<String>,
+    /// The time between status updates (`--status-interval`); zero sends none but those that the server asks for.
+    pub status_interval: Duration,
+    /// Whether received WAL is made durable, and reported so, as soon as it is written (`--synchronous`).
+    pub synchronous: bool,
+    /// Whether the archive takes "durable" at its word. Without that, a server with a slot hears of whole segments
+    /// only (`--no-sync`, OP-09).
+    pub durable: bool,
+    /// The receiver stops once WAL beyond this position was received (`--endpos`).
+    pub end: Option<Lsn>,
+    /// What happens when the connection is lost.
+    pub reconnect: Reconnect,
+    /// How long a server may be silent, although asked for an answer after half of it, until it counts as dead; none
+    /// waits for ever (OP-25).
+    pub receive_timeout: Option<Duration>,
+}
+
+/// What happens when the connection is lost, or cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// The run ends with the error (`--no-loop`).
+    Never,
+    /// A new one is made, at once and then after longer and longer pauses of up to 5 seconds (OP-35).
+    Always {
+        /// Whether that holds for the very first one too, which otherwise ends the run (OP-12).
+        even_first: bool,
+        /// After so long without a stream the run ends all the same (OP-19).
+        give_up_after: Option<Duration>,
+    },
+}
+
+impl Default for RunOptions {
+    /// As `pg_receivewal` runs without options.
+    fn default() -> Self {
+        Self {
+            slot: None,
+            status_interval: Duration::from_secs(10),
+            synchronous: false,
+            durable: true,
+            end: None,
+            reconnect: Reconnect::Always { even_first: false, give_up_after: None },
+            receive_timeout: Some(Duration::from_mins(1)),
+        }
+    }
+}

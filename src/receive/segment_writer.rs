@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::archive::WalArchive;
+use super::archive::{ArchiveEnd, Closing, Cluster, WalArchive};
 use super::batch::{Batch, Piece};
 use super::disk_progress::DiskProgress;
 use crate::protocol::TimelineHistoryFile;
-use crate::storage::{Durable, StorageError};
-use crate::types::{Lsn, TimelineId};
+use crate::storage::{Access, Durable, StorageError};
+use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
+use crate::wal::TimelineHistory;
 
 /// What the thread is asked to do, in order.
 #[derive(Debug)]
@@ -26,12 +27,32 @@ pub(super) enum Command {
 /// Something that is answered.
 #[derive(Debug)]
 pub(super) enum Order {
+    /// Where does the archive end for WAL of this cluster?
+    Resume(KnownCluster, oneshot::Sender<Option<ArchiveEnd>>),
     /// A stream begins at this position.
-    Begin(Lsn, oneshot::Sender<()>),
+    Begin(Durable<Lsn>, oneshot::Sender<()>),
     /// The stream has ended, and the open segment with it.
     Close(oneshot::Sender<Durable<Lsn>>),
     HasHistory(TimelineId, oneshot::Sender<bool>),
     StoreHistory(TimelineHistoryFile, oneshot::Sender<()>),
+    /// Nothing more will come to the archive.
+    Finish(oneshot::Sender<()>),
+}
+
+/// [`Cluster`] on its way to the thread.
+#[derive(Clone, Debug)]
+pub(super) struct KnownCluster {
+    pub(super) system_id: SystemId,
+    pub(super) segment_size: SegmentSize,
+    pub(super) access: Access,
+    pub(super) history: TimelineHistory,
+}
+
+impl KnownCluster {
+    fn as_cluster(&self) -> Cluster<'_> {
+        let Self { system_id, segment_size, access, ref history } = *self;
+        Cluster { system_id, segment_size, access, history }
+    }
 }
 
 /// What the thread owns.
@@ -56,8 +77,13 @@ impl Writer {
         }
     }
 
-    /// Works until nobody can send commands any more, or the first error.
-    pub(super) fn run(mut self) -> Result<(), StorageError> {
+    /// Works until nobody can send commands any more, or the first error. Gives back the archive.
+    pub(super) fn run(mut self) -> (Box<dyn WalArchive>, Result<(), StorageError>) {
+        let outcome = self.work();
+        (self.archive, outcome)
+    }
+
+    fn work(&mut self) -> Result<(), StorageError> {
         while let Some(step) = self.steps.next() {
             match step {
                 Step::Piece(piece) => self.write_segment(piece)?,
@@ -65,13 +91,13 @@ impl Writer {
                 Step::Order(order) => self.obey(order)?,
             }
         }
-        if self.steps.abandoned() { Ok(()) } else { self.archive.finish() }
+        Ok(())
     }
 
     /// Takes pieces from the first one of a segment on for as long as they belong to it.
     fn write_segment(&mut self, first: Piece) -> Result<(), StorageError> {
         let name = first.segment;
-        let mut segment = self.archive.open_segment(name)?;
+        let mut segment = self.archive.open_segment(name, first.start)?;
         let mut step = Some(Step::Piece(first));
         loop {
             match step {
@@ -92,7 +118,11 @@ impl Writer {
                 }
                 None if self.steps.abandoned() => return Ok(()),
                 other => {
-                    self.reached.synced(segment.close_incomplete(self.reached.progress.written)?);
+                    let closing = match other {
+                        Some(Step::Order(Order::Close(_)) | Step::Piece(_)) => Closing::EndOfStream,
+                        _ => Closing::Interrupted,
+                    };
+                    self.reached.synced(segment.close_incomplete(self.reached.progress.written, closing)?);
                     self.steps.put_back(other);
                     return Ok(());
                 }
@@ -104,6 +134,9 @@ impl Writer {
     /// Does what no segment may be open for. Nobody hears the answer where the asking task was dropped.
     fn obey(&mut self, order: Order) -> Result<(), StorageError> {
         match order {
+            Order::Resume(cluster, answer) => {
+                let _ = answer.send(self.archive.resume(&cluster.as_cluster())?);
+            }
             Order::Begin(start, done) => {
                 self.reached.begin(start);
                 let _ = done.send(());
@@ -116,6 +149,10 @@ impl Writer {
             }
             Order::StoreHistory(file, done) => {
                 self.archive.store_history(&file)?;
+                let _ = done.send(());
+            }
+            Order::Finish(done) => {
+                self.archive.finish()?;
                 let _ = done.send(());
             }
         }
@@ -186,8 +223,8 @@ impl Reached {
     /// on before a large batch is done.
     const STEP: u64 = 256 << 10;
 
-    fn begin(&mut self, start: Lsn) {
-        self.progress = DiskProgress { written: start, flushed: Durable::nothing_before(start) };
+    fn begin(&mut self, start: Durable<Lsn>) {
+        self.progress = DiskProgress { written: start.value(), flushed: start };
         self.publish();
     }
 

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::archive::{OpenSegment, WalArchive};
+use super::archive::{Closing, OpenSegment, WalArchive};
 use super::archive_file::ArchiveFile;
 use crate::compress::CompressionSpec;
 use crate::protocol::TimelineHistoryFile;
@@ -66,7 +66,11 @@ impl TarArchive {
 }
 
 impl WalArchive for TarArchive {
-    fn open_segment(&mut self, segment: WalFileName) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+    fn open_segment(
+        &mut self,
+        segment: WalFileName,
+        _from: Lsn,
+    ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
         let (policy, remaining) = (self.policy, self.segment_size.as_u64());
         let file = self.file()?;
         append_header(file, &segment.to_string(), remaining)?;
@@ -138,7 +142,11 @@ impl OpenSegment for SegmentMember<'_> {
         self.sync(end)
     }
 
-    fn close_incomplete(mut self: Box<Self>, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+    fn close_incomplete(
+        mut self: Box<Self>,
+        reached: Lsn,
+        _closing: Closing,
+    ) -> Result<Durable<Lsn>, StorageError> {
         self.pad()?;
         self.sync(reached)
     }
@@ -213,13 +221,13 @@ mod tests {
             let content = Bytes::from_static(b"1\t0/200003\tend\n");
             let history = TimelineHistoryFile { name: timeline.history_file_name(), content };
 
-            let mut first = archive.open_segment(segment(1)).unwrap();
+            let mut first = archive.open_segment(segment(1), Lsn::new(MIB)).unwrap();
             first.append(&vec![1; 1 << 20]).unwrap();
             assert!(first.append(&[1]).is_err());
             assert_eq!(first.complete(Lsn::new(2 * MIB)).unwrap().value(), Lsn::new(2 * MIB));
-            let mut second = archive.open_segment(segment(2)).unwrap();
+            let mut second = archive.open_segment(segment(2), Lsn::new(2 * MIB)).unwrap();
             second.append(b"wal").unwrap();
-            second.close_incomplete(Lsn::new(2 * MIB + 3)).unwrap();
+            second.close_incomplete(Lsn::new(2 * MIB + 3), Closing::EndOfStream).unwrap();
             assert!(!archive.has_history(timeline).unwrap());
             archive.store_history(&history).unwrap();
             assert!(archive.has_history(timeline).unwrap());

@@ -6,11 +6,11 @@
 
 use bytes::Bytes;
 
-use crate::types::{Lsn, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use crate::types::{Lsn, SegmentSize, TimelineId, WalFileName};
 
 /// Knows where the stream stands and refuses whatever does not continue it.
 ///
-/// Invariant: `position` is the start of the first segment plus the bytes accepted so far.
+/// Invariant: `position` is the first position plus the bytes accepted so far.
 #[derive(Clone, Debug)]
 pub struct SegmentCutter {
     timeline: TimelineId,
@@ -72,9 +72,9 @@ pub enum DiscontinuityError {
 }
 
 impl SegmentCutter {
-    /// Starts with the first byte of `first`.
-    pub fn new(timeline: TimelineId, first: SegmentNumber, size: SegmentSize) -> Self {
-        Self { timeline, size, position: first.start(size) }
+    /// Starts with the byte at `position`.
+    pub fn new(timeline: TimelineId, position: Lsn, size: SegmentSize) -> Self {
+        Self { timeline, size, position }
     }
 
     /// The end of what was accepted, where the next run must begin.
@@ -152,7 +152,7 @@ mod tests {
 
     fn cutter(first: u64) -> SegmentCutter {
         let size = SegmentSize::new(MIB).unwrap();
-        SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(first), size)
+        SegmentCutter::new(TimelineId::FIRST, Lsn::new(first * size.as_u64()), size)
     }
 
     #[test]

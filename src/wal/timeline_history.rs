@@ -83,6 +83,11 @@ impl TimelineHistory {
     /// thousand promotions.
     pub const LONGEST: usize = 1 << 20;
 
+    /// The history of the timeline that `initdb` begins with: nothing leads to it.
+    pub const fn of_first() -> Self {
+        Self { timeline: TimelineId::FIRST, entries: Vec::new() }
+    }
+
     /// Reads the history of `timeline`.
     pub fn parse(timeline: TimelineId, content: &[u8]) -> Result<Self, TimelineHistoryError> {
         if content.len() > Self::LONGEST {
@@ -120,6 +125,12 @@ impl TimelineHistory {
     /// Where `timeline` was left on the way to this one; nothing if it is not on the way.
     pub fn switch_point(&self, timeline: TimelineId) -> Option<Lsn> {
         self.entries.iter().find(|entry| entry.timeline == timeline).map(|entry| entry.switch_point)
+    }
+
+    /// The timeline that follows `timeline` on the way to this one; nothing if that is not on the way.
+    pub fn next_after(&self, timeline: TimelineId) -> Option<TimelineId> {
+        let left = self.entries.iter().position(|entry| entry.timeline == timeline)?;
+        Some(self.entries.get(left + 1).map_or(self.timeline, |entry| entry.timeline))
     }
 }
 
@@ -174,6 +185,10 @@ mod tests {
         );
         assert_eq!(history.switch_point(timeline(1)), Some("0/30000D8".parse().unwrap()));
         assert_eq!(history.switch_point(timeline(3)), None);
+        assert_eq!(history.next_after(timeline(1)), Some(timeline(2)));
+        assert_eq!(history.next_after(timeline(2)), Some(timeline(3)));
+        assert_eq!(history.next_after(timeline(3)), None);
+        assert_eq!(TimelineHistory::of_first().next_after(timeline(1)), None);
     }
 
     #[test]
