@@ -67,10 +67,7 @@ impl<'a> Retries<'a> {
         if !error.may_pass() && !error.is_gap() {
             return Err(error);
         }
-        let error = match self.try_other_hosts(error, host)? {
-            None => return Ok(Duration::ZERO),
-            Some(error) => error,
-        };
+        let Some(error) = self.try_other_hosts(error, host)? else { return Ok(Duration::ZERO) };
         let wants_password = matches!(&error, ReceiveError::Connect(error) if error.needs_password());
         let too_long = give_up_after.is_some_and(|bound| self.last_stream.elapsed() >= bound);
         if too_long || (is_first && (!even_first || wants_password)) {

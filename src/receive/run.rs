@@ -45,7 +45,7 @@ pub async fn run(
     let mut archive = Some(archive);
     loop {
         let Some(current) = archive.take() else { return Err(DiskError::Died.into()) };
-        let attempted = attempts.attempt(&retries.hosts_left(), current).await;
+        let attempted = Box::pin(attempts.attempt(&retries.hosts_left(), current)).await;
         archive = attempted.archive;
         if attempted.was_good {
             retries.was_good_stream();
