@@ -18,7 +18,7 @@ use super::observer::{Event, Observer};
 use super::options::{ReceiveReport, Reconnect, RunOptions};
 use super::pump::StopPosition;
 use super::start::{self, Server};
-use super::stream::{GOODBYE, Receiver, StreamSettings, StreamStart};
+use super::stream::{GOODBYE, Receiver, StreamSettings, StreamStart, ToldFlush};
 use crate::client::ReplicationClient;
 use crate::connection::Notice;
 use crate::conninfo::Config;
@@ -45,7 +45,8 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     cancel: CancellationToken,
 ) -> Result<ReceiveReport, ReceiveError> {
-    let mut run = Run { config, options, observer, cancel, segment_size: None, last_stream: Instant::now() };
+    let (segment_size, last_stream, told) = (None, Instant::now(), ToldFlush::default());
+    let mut run = Run { config, options, observer, cancel, segment_size, last_stream, told };
     let mut backoff = Backoff::default();
     let mut archive = Some(archive);
     loop {
@@ -95,6 +96,7 @@ struct Run<'a> {
     segment_size: Option<SegmentSize>,
     /// When the last stream began.
     last_stream: Instant,
+    told: ToldFlush,
 }
 
 impl Run<'_> {
@@ -147,8 +149,8 @@ impl Run<'_> {
         let prepared = cancel.run_until_cancelled(self.prepare(disk)).await;
         let (mut client, server, start) = prepared.unwrap_or(Err(ReceiveError::Cancelled))?;
         let settings = self.settings(&server);
-        let mut receiver =
-            Receiver { client: &mut client, settings: &settings, disk, stop: &mut StopPosition::new(stop) };
+        let (stop, told) = (&mut StopPosition::new(stop), &mut self.told);
+        let mut receiver = Receiver { client: &mut client, settings: &settings, disk, stop, told };
         let position = start.position.value();
         self.observer.observe(&Event::Starting { position, timeline: start.timeline });
         self.last_stream = Instant::now();
@@ -177,10 +179,10 @@ impl Run<'_> {
 
     fn settings(&self, server: &Server) -> StreamSettings {
         let flush_report = match (self.options.synchronous, self.options.durable, &self.options.slot) {
-            (true, ..) => FlushReport::Synchronous,
+            (true, true, _) => FlushReport::Synchronous,
             (false, true, Some(_)) => FlushReport::WhenDurable,
-            (false, false, Some(_)) => FlushReport::Segments,
-            (false, _, None) => FlushReport::Nothing,
+            (_, false, Some(_)) => FlushReport::Segments(server.segment_size),
+            (_, _, None) => FlushReport::Nothing,
         };
         StreamSettings {
             segment_size: server.segment_size,
