@@ -5,7 +5,7 @@ use super::upload_manifest::ManifestUpload;
 use crate::connection::{ConnectError, Notice, NoticeHandler, Session, connect};
 use crate::conninfo::Config;
 use crate::protocol::{
-    self, BaseBackup, CreateSlot, PhysicalStart, ResultSet, ServerFeatures, SystemIdentity,
+    self, BaseBackup, CreateSlot, PhysicalStart, ResultSet, ServerFeatures, SlotState, SystemIdentity,
     TimelineHistoryFile,
 };
 use crate::types::{SegmentSize, ServerVersion, TimelineId};
@@ -111,6 +111,26 @@ impl ReplicationClient {
     pub async fn create_physical_slot(&mut self, slot: &CreateSlot) -> Result<(), ClientError> {
         let command = slot.command(self.features());
         Ok(self.query(command).await?.created_slot(&slot.name)?)
+    }
+
+    /// `READ_REPLICATION_SLOT`: what kind of slot that is and from where on it keeps WAL; none if there is no such slot.
+    /// Servers before 15 do not know the command ([`ServerFeatures::read_replication_slot`]), and no server tells of a
+    /// logical slot (RW-087).
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`].
+    pub async fn read_replication_slot(&mut self, name: &str) -> Result<Option<SlotState>, ClientError> {
+        let refused = |source| ClientError::Command { command: "READ_REPLICATION_SLOT".to_owned(), source };
+        let result = self.session.query(&protocol::read_slot(name)).await.map_err(refused)?;
+        Ok(result.slot_state(name)?)
+    }
+
+    /// `DROP_REPLICATION_SLOT`: fails at once if the slot is in use.
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`]; the slot may have been dropped.
+    pub async fn drop_replication_slot(&mut self, name: &str) -> Result<(), ClientError> {
+        Ok(self.query(protocol::drop_slot(name)).await?.dropped_slot(name)?)
     }
 
     /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to

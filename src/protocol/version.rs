@@ -37,6 +37,8 @@ pub struct ServerFeatures {
     pub targets: bool,
     /// The server can compress archives.
     pub server_compression: bool,
+    /// `READ_REPLICATION_SLOT`.
+    pub read_replication_slot: bool,
     /// WAL summaries and with them `pg_wal/summaries` and incremental backups.
     pub wal_summaries: bool,
 }
@@ -66,6 +68,7 @@ impl ServerFeatures {
             tar_terminator: major >= 15,
             targets: major >= 15,
             server_compression: major >= 15,
+            read_replication_slot: major >= 15,
             wal_summaries: major >= 17,
         }
     }

@@ -1,0 +1,106 @@
+//! The answers to the commands about replication slots.
+
+use bytes::Bytes;
+
+use super::result_set::{ResultSet, ResultSetError, text, timeline};
+use crate::types::{Lsn, TimelineId};
+
+/// A slot as `READ_REPLICATION_SLOT` tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotState {
+    /// The kind of replication that it is for: `physical`, or what a later server adds.
+    pub slot_type: String,
+    /// The position from which on it keeps WAL, and the timeline of that; none if it keeps nothing, because it was
+    /// never used or was invalidated.
+    pub restart: Option<(Lsn, TimelineId)>,
+}
+
+impl ResultSet {
+    /// Checks the shape of the answer to `CREATE_REPLICATION_SLOT` (BB-118).
+    pub fn created_slot(&self, slot: &str) -> Result<(), ResultSetError> {
+        let context = format!("could not create replication slot \"{slot}\":");
+        self.exact_row(4, context, "1 rows and 4 fields").map(drop)
+    }
+
+    /// Checks the shape of the answer to `DROP_REPLICATION_SLOT`: there is nothing in it (RW-043).
+    pub fn dropped_slot(&self, slot: &str) -> Result<(), ResultSetError> {
+        if (self.row_count(), self.column_count()) == (0, 0) {
+            return Ok(());
+        }
+        let context = format!("could not drop replication slot \"{slot}\":");
+        Err(self.shape_error(context, "0 rows and 0 fields"))
+    }
+
+    /// Reads the answer to `READ_REPLICATION_SLOT`; none if there is no such slot (RW-085, RW-096).
+    pub fn slot_state(&self, slot: &str) -> Result<Option<SlotState>, ResultSetError> {
+        let context = format!("could not read replication slot \"{slot}\":");
+        let row = self.exact_row(3, context, "1 rows and 3 fields")?;
+        let Some(slot_type) = &row[0] else { return Ok(None) };
+        let restart = match &row[1] {
+            None => None,
+            Some(value) => {
+                let value = text(Some(value));
+                let position =
+                    value.parse().map_err(|_| ResultSetError::RestartLsn { slot: slot.to_owned(), value })?;
+                Some((position, timeline(row[2].as_ref())?))
+            }
+        };
+        Ok(Some(SlotState { slot_type: text(Some(slot_type)), restart }))
+    }
+
+    /// The only row, which has that many values and no more.
+    fn exact_row(
+        &self,
+        columns: usize,
+        context: String,
+        expected: &'static str,
+    ) -> Result<&[Option<Bytes>], ResultSetError> {
+        if self.column_count() == columns {
+            self.single_row(columns, context, expected)
+        } else {
+            Err(self.shape_error(context, expected))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::result_set::tests::result;
+
+    #[test]
+    fn rw_044_and_045_answers_about_created_and_dropped_slots() {
+        let row = [Some("s"), Some("0/0"), None, None];
+        assert_eq!(result(4, &[&row]).created_slot("s"), Ok(()));
+        assert_eq!(ResultSet::default().dropped_slot("s"), Ok(()));
+        assert_eq!(
+            result(3, &[&row[..3]]).created_slot("s").unwrap_err().to_string(),
+            "could not create replication slot \"s\": got 1 rows and 3 fields, expected 1 rows and 4 fields"
+        );
+        assert_eq!(
+            result(4, &[&row]).dropped_slot("s").unwrap_err().to_string(),
+            "could not drop replication slot \"s\": got 1 rows and 4 fields, expected 0 rows and 0 fields"
+        );
+    }
+
+    #[test]
+    fn rw_084_to_096_slot_states() {
+        let state = |row: [Option<&str>; 3]| result(3, &[&row]).slot_state("s");
+        let physical = |restart| Ok(Some(SlotState { slot_type: "physical".into(), restart }));
+        let start = (Lsn::new(0x300_0060), TimelineId::new(2).unwrap());
+        assert_eq!(state([Some("physical"), Some("0/3000060"), Some("2")]), physical(Some(start)));
+        assert_eq!(state([Some("physical"), None, None]), physical(None));
+        assert_eq!(state([None; 3]), Ok(None));
+
+        let refusal = |answer: Result<Option<SlotState>, ResultSetError>| answer.unwrap_err().to_string();
+        assert_eq!(
+            refusal(state([Some("physical"), Some("zz"), Some("2")])),
+            "could not parse restart_lsn \"zz\" for replication slot \"s\""
+        );
+        assert_eq!(refusal(state([Some("physical"), Some("0/1"), None])), "could not parse timeline \"\"");
+        assert_eq!(
+            refusal(result(2, &[&[None, None]]).slot_state("s")),
+            "could not read replication slot \"s\": got 1 rows and 2 fields, expected 1 rows and 3 fields"
+        );
+    }
+}
