@@ -12,9 +12,7 @@ use pgsiphon::receive::{ReceiveError, RunOptions, SlotError};
 use pgsiphon::types::{Lsn, SegmentSize};
 use support::{Cluster, ClusterBuilder, DEADLINE, ErrorText, Peer, ScriptedServer, VERSIONS, wait_for};
 use tempfile::TempDir;
-use wal_run::{
-    Heard, WalRun, again_and_again, assert_same_segments, end_of_wal, once, segments, up_to_now,
-};
+use wal_run::{Heard, WalRun, again_and_again, assert_same_segments, end_of_wal, once, segments, up_to_now};
 
 const MIB: u64 = 1 << 20;
 

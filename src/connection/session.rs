@@ -24,7 +24,8 @@ use crate::types::{OsError, ServerVersion};
 /// Room for a read: a walsender writes 32 KiB of a backup or 128 KiB of WAL at a time.
 const READ_ROOM: usize = 256 << 10;
 
-/// The largest result is a timeline history file of a cluster with thousands of promotions.
+/// The largest result is a timeline history file of a cluster with thousands of promotions. It counts what rows take
+/// in memory, so that many small ones are not more than a large one.
 const LARGEST_RESULT: usize = 32 << 20;
 
 /// What a command answers next.
@@ -162,7 +163,7 @@ impl Session {
             match message.tag {
                 b'T' => rows = Some(ResultSet::from_row_description(message.body)?),
                 b'D' => {
-                    size += message.body.len();
+                    size += rows.as_ref().map_or(0, ResultSet::row_overhead) + message.body.len();
                     if size > LARGEST_RESULT {
                         return Err(self.broken(ConnectionError::ResultTooLarge(LARGEST_RESULT)));
                     }

@@ -99,6 +99,11 @@ impl ResultSet {
         Ok(())
     }
 
+    /// The bytes that a row takes in memory beyond its content.
+    pub fn row_overhead(&self) -> usize {
+        size_of::<Vec<Option<Bytes>>>() + self.columns * size_of::<Option<Bytes>>()
+    }
+
     /// The number of rows.
     pub fn row_count(&self) -> usize {
         self.rows.len()

@@ -21,7 +21,7 @@ use super::options::{ReceiveReport, RunOptions};
 use super::pump::StopPosition;
 use super::server::Server;
 use super::start::StartSearch;
-use super::stream::{GOODBYE, Receiver, StreamSettings, StreamStart, UnderWay};
+use super::stream::{GOODBYE, Receiver, StreamSettings, StreamStart, ToldFlush, UnderWay};
 use crate::client::{ClientError, ReplicationClient};
 use crate::connection::Notice;
 use crate::conninfo::{Config, Host};
@@ -36,6 +36,7 @@ pub(super) struct Attempts<'a> {
     known: Option<Server>,
     /// How far the last stream came.
     reached: Option<(TimelineId, Lsn)>,
+    told: ToldFlush,
     was_warned_of_version: bool,
 }
 
@@ -98,7 +99,15 @@ impl<'a> Attempts<'a> {
         observer: Arc<dyn Observer>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { options, observer, cancel, known: None, reached: None, was_warned_of_version: false }
+        Self {
+            options,
+            observer,
+            cancel,
+            known: None,
+            reached: None,
+            told: ToldFlush::default(),
+            was_warned_of_version: false,
+        }
     }
 
     /// Whether no server has said yet what it is.
@@ -169,6 +178,7 @@ impl<'a> Attempts<'a> {
             settings: &settings,
             disk,
             stop: &mut StopPosition::new(stop),
+            told: &mut self.told,
             under_way: &mut course.under_way,
         };
         let position = start.position.value();
@@ -247,10 +257,10 @@ impl<'a> Attempts<'a> {
 
     fn settings(&self, server: &Server) -> StreamSettings {
         let flush_report = match (self.options.synchronous, self.options.durable, &self.options.slot) {
-            (true, ..) => FlushReport::Synchronous,
+            (true, true, _) => FlushReport::Synchronous,
             (false, true, Some(_)) => FlushReport::WhenDurable,
-            (false, false, Some(_)) => FlushReport::Segments,
-            (false, _, None) => FlushReport::Nothing,
+            (_, false, Some(_)) => FlushReport::Segments(server.segment_size),
+            (_, _, None) => FlushReport::Nothing,
         };
         StreamSettings {
             segment_size: server.segment_size,

@@ -148,7 +148,10 @@ impl Pump<'_> {
 
 /// Sends the update, or leaves it to be sent with the next one where the server does not read: WAL must
 /// go on coming, and the stop position be noticed.
-async fn send_status(stream: &mut PhysicalStream<'_>, status: StandbyStatus) -> Result<(), ClientError> {
+pub(super) async fn send_status(
+    stream: &mut PhysicalStream<'_>,
+    status: StandbyStatus,
+) -> Result<(), ClientError> {
     tracing::trace!(written = %status.written, flushed = %status.flushed, "status update");
     tokio::time::timeout(SENDING, stream.send_status(status)).await.unwrap_or(Ok(()))
 }
@@ -158,7 +161,7 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-async fn until(instant: Option<Instant>) {
+pub(super) async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant.into()).await,
         None => std::future::pending().await,

@@ -59,6 +59,7 @@ pub async fn stream(
         settings: &settings,
         disk: &mut disk,
         stop: &mut StopPosition::new(stop),
+        told: &mut ToldFlush::default(),
         under_way: &mut UnderWay::default(),
     };
     let outcome = match cancel.run_until_cancelled(receiver.receive(options)).await {
@@ -142,6 +143,7 @@ pub(super) struct Receiver<'a> {
     pub(super) settings: &'a StreamSettings,
     pub(super) disk: &'a mut DiskThread,
     pub(super) stop: &'a mut StopPosition,
+    pub(super) told: &'a mut ToldFlush,
     pub(super) under_way: &'a mut UnderWay,
 }
 
@@ -154,6 +156,16 @@ pub(super) struct UnderWay {
     pub(super) since: Option<Instant>,
 }
 
+/// The flush position that was told last, and on which timeline. It outlives the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ToldFlush(Option<(TimelineId, Lsn)>);
+
+impl ToldFlush {
+    fn on(self, timeline: TimelineId) -> Lsn {
+        self.0.filter(|(told_on, _)| *told_on == timeline).map_or(Lsn::ZERO, |(_, flushed)| flushed)
+    }
+}
+
 /// How the stream of one timeline ended.
 enum StreamEnd {
     /// The stop position was reached.
@@ -164,22 +176,9 @@ enum StreamEnd {
 
 impl Receiver<'_> {
     async fn receive(&mut self, options: &ReceiveOptions) -> Result<ReceiveReport, ReceiveError> {
-        let system_id = self.check_system(options).await?;
+        let system_id = identify(self.client, options.system_id, options.timeline).await?;
         let start = StreamStart::at_record(options.start, options.segment_size, options.timeline);
         self.follow(system_id, start).await
-    }
-
-    async fn check_system(&mut self, options: &ReceiveOptions) -> Result<SystemId, ReceiveError> {
-        let system = self.client.identify_system().await?;
-        if let Some(expected) = options.system_id
-            && expected != system.system_id
-        {
-            return Err(ReceiveError::ForeignSystem { expected, found: system.system_id });
-        }
-        if options.timeline > system.timeline {
-            return Err(ReceiveError::TimelineNotPresent(options.timeline));
-        }
-        Ok(system.system_id)
     }
 
     /// Receives from the start on, through all timelines that follow, until it is enough.
@@ -274,12 +273,15 @@ impl Receiver<'_> {
             reached: position.value(),
             records: records.expect_system_id(system_id),
             feedback: Feedback::new(settings.status_interval, settings.flush_report, position, now())
-                .with_receive_timeout(settings.receive_timeout, now()),
+                .with_receive_timeout(settings.receive_timeout, now())
+                .with_known_flushed(self.told.on(timeline)),
             synchronous: settings.flush_report == FlushReport::Synchronous,
             disk: &mut *self.disk,
             stop: &mut *self.stop,
         };
-        let ended_by = pump.run(&mut stream).await?;
+        let ended_by = pump.run(&mut stream).await;
+        *self.told = ToldFlush(Some((timeline, pump.feedback.known_flushed())));
+        let ended_by = ended_by?;
         let (reached, end_of_records) = (pump.reached, pump.records.end_of_records());
         let next = take_leave(stream, ended_by).await?;
         let durable = self.disk.close_segment().await?;
@@ -293,7 +295,29 @@ impl Receiver<'_> {
     }
 }
 
-fn check_switch(current: TimelineId, reached: Lsn, next: NextTimeline) -> Result<(), ReceiveError> {
+/// Asks the server which cluster it belongs to, which must be the expected one and have come to the timeline.
+pub(super) async fn identify(
+    client: &mut ReplicationClient,
+    expected: Option<SystemId>,
+    timeline: TimelineId,
+) -> Result<SystemId, ReceiveError> {
+    let system = client.identify_system().await?;
+    if let Some(expected) = expected
+        && expected != system.system_id
+    {
+        return Err(ReceiveError::ForeignSystem { expected, found: system.system_id });
+    }
+    if timeline > system.timeline {
+        return Err(ReceiveError::TimelineNotPresent(timeline));
+    }
+    Ok(system.system_id)
+}
+
+pub(super) fn check_switch(
+    current: TimelineId,
+    reached: Lsn,
+    next: NextTimeline,
+) -> Result<(), ReceiveError> {
     if next.timeline <= current {
         return Err(ReceiveError::UnexpectedNextTimeline { current, next: next.timeline });
     }
@@ -306,7 +330,7 @@ fn check_switch(current: TimelineId, reached: Lsn, next: NextTimeline) -> Result
 
 /// Timelines part where a record ends. One that is missing before that would be missed by nobody: the records of the
 /// next timeline are only checked from the start of the segment in which it begins.
-fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), ReceiveError> {
+pub(super) fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), ReceiveError> {
     match reached {
         Some(reached) if reached < next.start => {
             Err(ReceiveError::RecordsMissing { reached, wanted: next.start })
@@ -316,7 +340,7 @@ fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), Receive
 }
 
 /// Ends the stream on both sides. A server that we left may hang or fail: nothing more is wanted of it.
-async fn take_leave(
+pub(super) async fn take_leave(
     stream: PhysicalStream<'_>,
     ended_by: EndedBy,
 ) -> Result<Option<NextTimeline>, ClientError> {
