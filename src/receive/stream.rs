@@ -15,6 +15,7 @@ use super::archive::{ArchiveEnd, WalArchive};
 use super::disk_thread::DiskThread;
 use super::error::ReceiveError;
 use super::feedback::{Feedback, FlushReport};
+use super::flush_pace::FlushPace;
 use super::observer::{Event, Observer};
 use super::options::{ReceiveOptions, ReceiveReport};
 use super::overlap::Overlap;
@@ -275,7 +276,7 @@ impl Receiver<'_> {
             feedback: Feedback::new(settings.status_interval, settings.flush_report, position, now())
                 .with_receive_timeout(settings.receive_timeout, now())
                 .with_known_flushed(self.told.on(timeline)),
-            synchronous: settings.flush_report == FlushReport::Synchronous,
+            flush_pace: (settings.flush_report == FlushReport::Synchronous).then(FlushPace::default),
             disk: &mut *self.disk,
             stop: &mut *self.stop,
         };
