@@ -138,9 +138,8 @@ impl Program<'_> {
                     self.observer(),
                     cancel.clone(),
                 );
-                let noticed = || self.report.interrupted();
                 let (outcome, signal) =
-                    self.runtime.block_on(run_until_one_of(self.orderly_signals(), &cancel, noticed, work));
+                    self.runtime.block_on(run_until_one_of(self.orderly_signals(), &cancel, work));
                 (outcome.map(drop), signal)
             }
             (action, _) => {

@@ -128,6 +128,7 @@ fn action(typed: Typed, compression: Option<CompressionSpec>) -> Action {
                 receive_timeout: Some(typed.own.receive_timeout.unwrap_or(DEFAULT_RECEIVE_TIMEOUT))
                     .filter(|&timeout| timeout > 0)
                     .map(seconds),
+                ..RunOptions::default()
             },
             status_file: typed.own.status_file,
         })),

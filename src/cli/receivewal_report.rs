@@ -43,18 +43,9 @@ impl Report {
         self.messages.print_raw(&format!("{notice}\n"));
     }
 
-    /// A signal has come that ends the program in good order.
-    pub(super) fn interrupted(&self) {
-        self.step("received interrupt signal, exiting");
-    }
-
     /// This was the last attempt.
     pub(super) fn failed(&self, error: &ReceiveError) {
         self.attempt_failed(error);
-        if let ReceiveError::Gap { from, to, timeline, .. } = error {
-            let to = to.map_or_else(|| "the first that the server still has".to_owned(), |to| to.to_string());
-            self.messages.detail(&format!("The gap on timeline {timeline} reaches from {from} to {to}."));
-        }
         if error.is_gap() {
             self.messages.hint(
                 "Get the missing segments from another server or archive into the directory; \
@@ -118,6 +109,7 @@ impl Observer for Report {
             Event::Stopped { position, timeline } => {
                 self.step(&format!("stopped log streaming at {position} (timeline {timeline})"));
             }
+            Event::Cancelled => self.step("received interrupt signal, exiting"),
             Event::Failed(error) => self.attempt_failed(error),
             Event::Disconnected { retry_in } => {
                 self.tried_again.store(true, Ordering::Relaxed);

@@ -24,8 +24,11 @@ pub(super) async fn perform(
     let mut client = ReplicationClient::connect_with(config, notices).await?;
     client.require_integer_datetimes()?;
     client.data_directory_mode().await?;
-    client.identify_system().await?;
+    let is_database_specific = client.identify_system().await?.dbname.is_some();
     match action {
+        Action::CreateSlot { name, .. } | Action::DropSlot(name) if is_database_specific => {
+            return Err(ReceiveError::DatabaseSpecific { slot: Some(name.clone()) });
+        }
         Action::CreateSlot { name, if_not_exists } => {
             report.step(&format!("creating replication slot \"{name}\""));
             create(&mut client, name, *if_not_exists).await?;

@@ -49,15 +49,14 @@ pub(super) async fn run_until_signal<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
-    run_until_one_of(&EndingSignal::ALL, cancel, || {}, work).await
+    run_until_one_of(&EndingSignal::ALL, cancel, work).await
 }
 
-/// As [`run_until_signal`], but only the signals of `orderly` do that, after `noticed` was called; others end the
-/// process at once, as they do by default.
+/// As [`run_until_signal`], but only the signals of `orderly` do that; others end the process at once, as they do
+/// by default.
 pub(super) async fn run_until_one_of<T>(
     orderly: &[EndingSignal],
     cancel: &CancellationToken,
-    noticed: impl FnOnce(),
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
     let mut signals = EndingSignals::listen();
@@ -66,9 +65,7 @@ pub(super) async fn run_until_one_of<T>(
         outcome = &mut work => return (outcome, None),
         first = signals.next() => first,
     };
-    if orderly.contains(&first) {
-        noticed();
-    } else {
+    if !orderly.contains(&first) {
         first.end_process();
     }
     cancel.cancel();

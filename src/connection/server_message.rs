@@ -30,6 +30,10 @@ pub mod sqlstate {
     pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
     /// All connections, or all WAL senders, are in use.
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    /// What is asked for is not in a state that allows it.
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+    /// A file is not there; of a WAL stream one that was removed.
+    pub const UNDEFINED_FILE: &str = "58P01";
 }
 
 impl ServerMessage {
