@@ -118,7 +118,6 @@ impl Observer for Report {
             }
             Event::Notice(notice) => self.notice(notice),
             Event::Warning(warning) => self.messages.warning(&warning.to_string()),
-            _ => {}
         }
     }
 }

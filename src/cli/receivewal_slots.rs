@@ -64,10 +64,15 @@ async fn check_type(
     if !client.features().read_replication_slot {
         return Ok(());
     }
-    match client.read_replication_slot(name).await? {
-        Some(slot) if slot.slot_type == PHYSICAL => Ok(()),
-        Some(slot) => Err(SlotError::NotPhysical(slot.slot_type).into()),
+    match client.read_replication_slot(name).await {
+        Ok(Some(slot)) if slot.slot_type == PHYSICAL => Ok(()),
+        Ok(Some(slot)) => Err(SlotError::NotPhysical(slot.slot_type).into()),
         // It has gone in between.
-        None => Err(exists.into()),
+        Ok(None) => Err(exists.into()),
+        // There is only one type about which the server refuses to tell.
+        Err(error) if error.server_message().is_some() => {
+            Err(SlotError::NotPhysical("logical".to_owned()).into())
+        }
+        Err(error) => Err(error.into()),
     }
 }
