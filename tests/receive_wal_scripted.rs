@@ -476,7 +476,7 @@ fn rw_065_rw_101_commands_answered_with_something_else_end_the_attempt() {
                 peer.rows(4, &[&[Some("7000000000000000001"), Some("1"), Some("0/300010")]]);
             },
         ),
-        instead_of(IDENTIFY, "could not parse timeline \"1\\0\"", |peer, _| {
+        instead_of(IDENTIFY, "could not parse timeline \"1\\u{0}\"", |peer, _| {
             peer.answer(&["7000000000000000001", "1\0", "0/300010", ""]);
         }),
         instead_of(IDENTIFY, "could not parse timeline \"4294967296\"", |peer, _| {
