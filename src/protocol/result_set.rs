@@ -51,6 +51,14 @@ pub enum ResultSetError {
         /// The name that came.
         name: String,
     },
+    /// The position at which a slot keeps WAL cannot be read (RW-096).
+    #[error("could not parse restart_lsn \"{value}\" for replication slot \"{slot}\"")]
+    RestartLsn {
+        /// The slot's name.
+        slot: String,
+        /// The text that came.
+        value: String,
+    },
     /// `wal_segment_size` is no size with a unit.
     #[error("WAL segment size could not be parsed")]
     SegmentSizeText,
@@ -96,7 +104,12 @@ impl ResultSet {
         self.rows.len()
     }
 
-    fn shape_error(&self, context: impl Into<String>, expected: &'static str) -> ResultSetError {
+    /// The number of columns.
+    pub(super) fn column_count(&self) -> usize {
+        self.columns
+    }
+
+    pub(super) fn shape_error(&self, context: impl Into<String>, expected: &'static str) -> ResultSetError {
         ResultSetError::Shape {
             context: context.into(),
             rows: self.rows.len(),
@@ -106,7 +119,7 @@ impl ResultSet {
     }
 
     /// The only row, which has at least `columns` values.
-    fn single_row(
+    pub(super) fn single_row(
         &self,
         columns: usize,
         context: impl Into<String>,
@@ -150,16 +163,6 @@ impl ResultSet {
         Ok(self.setting("could not fetch transaction_read_only:")? == "on")
     }
 
-    /// Checks the shape of the answer to `CREATE_REPLICATION_SLOT` (BB-118).
-    pub fn created_slot(&self, slot: &str) -> Result<(), ResultSetError> {
-        let context = || format!("could not create replication slot \"{slot}\":");
-        if self.columns == 4 {
-            self.single_row(4, context(), "1 rows and 4 fields").map(drop)
-        } else {
-            Err(self.shape_error(context(), "1 rows and 4 fields"))
-        }
-    }
-
     /// Reads the last result of `BASE_BACKUP` (BB-094).
     pub fn end_point(&self) -> Result<EndPoint, ResultSetError> {
         const NO_END: ResultSetError =
@@ -189,7 +192,7 @@ fn take_value(body: &mut Bytes) -> Result<Option<Bytes>, ResultSetError> {
     }
 }
 
-fn text(value: Option<&Bytes>) -> String {
+pub(super) fn text(value: Option<&Bytes>) -> String {
     value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
 }
 
@@ -198,7 +201,7 @@ fn lsn(value: Option<&Bytes>) -> Result<Lsn, ResultSetError> {
     value.parse().map_err(|_| ResultSetError::Value { what: "write-ahead log location", value })
 }
 
-fn timeline(value: Option<&Bytes>) -> Result<TimelineId, ResultSetError> {
+pub(super) fn timeline(value: Option<&Bytes>) -> Result<TimelineId, ResultSetError> {
     let value = text(value);
     value.parse().map_err(|_| ResultSetError::Value { what: "timeline", value })
 }
@@ -338,13 +341,13 @@ impl TryFrom<&ResultSet> for NextTimeline {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::{BufMut, BytesMut};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn result(columns: usize, rows: &[&[Option<&str>]]) -> ResultSet {
+    pub(in crate::protocol) fn result(columns: usize, rows: &[&[Option<&str>]]) -> ResultSet {
         let mut set = ResultSet::new(columns);
         for row in rows {
             let mut body = BytesMut::new();

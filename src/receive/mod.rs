@@ -16,6 +16,7 @@
 
 mod archive;
 mod archive_file;
+mod attempt;
 mod backoff;
 mod batch;
 mod directory_archive;
@@ -23,13 +24,19 @@ mod disk_progress;
 mod disk_thread;
 mod error;
 mod feedback;
+mod gap;
+mod hosts;
 mod observer;
 mod options;
 mod overlap;
+mod patience;
 mod pump;
+mod retries;
 mod run;
 mod segment_archive;
 mod segment_writer;
+mod server;
+mod slot;
 mod start;
 mod stream;
 mod tar_archive;
