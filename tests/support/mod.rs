@@ -53,7 +53,7 @@ pub use port::ReservedPort;
 pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
 pub use run::{Outcome, Run, Running};
-pub use scripted_server::{Peer, Script, ScriptedServer, Status};
+pub use scripted_server::{Manner, Peer, Script, ScriptedServer, Status};
 pub use slow_backup::{
     backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
 };
