@@ -3,7 +3,7 @@ use super::error::ClientError;
 use super::physical_stream::StartReplication;
 use super::upload_manifest::ManifestUpload;
 use crate::connection::{ConnectError, Notice, NoticeHandler, Session, connect};
-use crate::conninfo::Config;
+use crate::conninfo::{Config, Host};
 use crate::protocol::{
     self, BaseBackup, CreateSlot, PhysicalStart, ResultSet, ServerFeatures, SlotState, SystemIdentity,
     TimelineHistoryFile,
@@ -55,6 +55,11 @@ impl ReplicationClient {
     /// What the server understands.
     pub fn features(&self) -> ServerFeatures {
         ServerFeatures::of(self.server_version())
+    }
+
+    /// The one of the configured hosts that this is connected to.
+    pub fn host(&self) -> &Host {
+        self.session.host()
     }
 
     /// The process id of the backend that serves this connection.
@@ -147,7 +152,7 @@ impl ReplicationClient {
     /// # Cancel safety
     /// As for [`ReplicationClient::identify_system`]; the server notices when the client is dropped.
     pub async fn base_backup(&mut self, options: &BaseBackup) -> Result<BackupStream<'_>, ClientError> {
-        let features = ServerFeatures::for_base_backup(self.server_version())?;
+        let features = ServerFeatures::supported(self.server_version())?;
         BackupStream::start(&mut self.session, options, features).await
     }
 

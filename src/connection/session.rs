@@ -17,6 +17,7 @@ use super::server_message::ServerMessage;
 use super::socket::Socket;
 use super::startup::SessionStart;
 use super::tls_error::TlsError;
+use crate::conninfo::Host;
 use crate::protocol::ResultSet;
 use crate::types::{OsError, ServerVersion};
 
@@ -82,6 +83,7 @@ pub(crate) struct Session {
     state: State,
     start: SessionStart,
     version: ServerVersion,
+    host: Host,
     notices: NoticeHandler,
 }
 
@@ -99,6 +101,7 @@ impl Session {
         socket: Socket,
         mut deframer: Deframer,
         start: SessionStart,
+        host: Host,
         notices: NoticeHandler,
     ) -> Self {
         deframer.enter(Phase::Established);
@@ -109,6 +112,7 @@ impl Session {
             state: State::Idle,
             start,
             version: ServerVersion::parse(""),
+            host,
             notices,
         };
         session.version = ServerVersion::parse(session.parameter("server_version").unwrap_or(""));
@@ -123,6 +127,11 @@ impl Session {
     /// The server's version.
     pub(crate) fn server_version(&self) -> &ServerVersion {
         &self.version
+    }
+
+    /// The one of the configured hosts that this is a session with.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The process id of the backend that serves this session.

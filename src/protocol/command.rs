@@ -38,6 +38,15 @@ pub fn drop_slot(name: &str) -> String {
     format!("DROP_REPLICATION_SLOT {}", quote_identifier(name))
 }
 
+/// The query for what is recorded of a slot, which goes to an ordinary session.
+pub(crate) fn select_slot(name: &str, features: ServerFeatures) -> String {
+    let status = if features.slots_can_be_lost { "wal_status" } else { "NULL" };
+    let name = name.replace('\\', r"\\").replace('\'', "''");
+    format!(
+        "SELECT slot_type, restart_lsn, {status} FROM pg_catalog.pg_replication_slots WHERE slot_name = E'{name}'"
+    )
+}
+
 /// When the server writes the checkpoint that a backup starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -340,6 +349,18 @@ mod tests {
         assert_eq!(slot.command(features("18.1")), "CREATE_REPLICATION_SLOT \"a\"\"b\" PHYSICAL");
         assert_eq!(read_slot("1\"b"), "READ_REPLICATION_SLOT \"1\"\"b\"");
         assert_eq!(drop_slot(""), "DROP_REPLICATION_SLOT \"\"");
+    }
+
+    #[test]
+    fn rw_094_the_query_for_a_slot_is_quoted_and_asks_for_what_there_is() {
+        assert_eq!(
+            select_slot("s", features("13.0")),
+            "SELECT slot_type, restart_lsn, wal_status FROM pg_catalog.pg_replication_slots WHERE slot_name = E's'"
+        );
+        assert_eq!(
+            select_slot(r"\'", features("12.0")),
+            r"SELECT slot_type, restart_lsn, NULL FROM pg_catalog.pg_replication_slots WHERE slot_name = E'\\'''"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod version;
 mod wal_message;
 
 pub use archive_message::{ArchiveMessage, ArchiveMessageError, ArchiveName};
+pub(crate) use command::select_slot;
 pub use command::{
     BaseBackup, Checkpoint, CompressionRequest, CreateSlot, ManifestRequest, PhysicalStart, ServerTarget,
     drop_slot, identify_system, read_slot, show, timeline_history, upload_manifest,
@@ -20,6 +21,7 @@ pub use result_set::{
     EndPoint, NextTimeline, ResultSet, ResultSetError, StartPoint, SystemIdentity, Tablespace,
     TimelineHistoryFile,
 };
+pub(crate) use slot::RecordedSlot;
 pub use slot::SlotState;
 pub use version::{ServerFeatures, UnsupportedServer};
 pub use wal_message::{StandbyStatus, WalMessage, WalMessageError};

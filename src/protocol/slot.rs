@@ -15,6 +15,17 @@ pub struct SlotState {
     pub restart: Option<(Lsn, TimelineId)>,
 }
 
+/// A slot as `pg_replication_slots` tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordedSlot {
+    /// The kind of replication that it is for.
+    pub(crate) slot_type: String,
+    /// The position from which on it keeps WAL, if it keeps any.
+    pub(crate) restart: Option<Lsn>,
+    /// Whether it has lost the WAL that it reserved.
+    pub(crate) is_lost: bool,
+}
+
 impl ResultSet {
     /// Checks the shape of the answer to `CREATE_REPLICATION_SLOT` (BB-118).
     pub fn created_slot(&self, slot: &str) -> Result<(), ResultSetError> {
@@ -38,14 +49,21 @@ impl ResultSet {
         let Some(slot_type) = &row[0] else { return Ok(None) };
         let restart = match &row[1] {
             None => None,
-            Some(value) => {
-                let value = text(Some(value));
-                let position =
-                    value.parse().map_err(|_| ResultSetError::RestartLsn { slot: slot.to_owned(), value })?;
-                Some((position, timeline(row[2].as_ref())?))
-            }
+            Some(value) => Some((restart_position(slot, value)?, timeline(row[2].as_ref())?)),
         };
         Ok(Some(SlotState { slot_type: text(Some(slot_type)), restart }))
+    }
+
+    /// Reads what is recorded of a slot; none if there is no such slot (RW-090, RW-094).
+    pub(crate) fn recorded_slot(&self, slot: &str) -> Result<Option<RecordedSlot>, ResultSetError> {
+        if self.row_count() == 0 {
+            return Ok(None);
+        }
+        let context = format!("could not read replication slot \"{slot}\":");
+        let row = self.exact_row(3, context, "1 rows and 3 fields")?;
+        let restart = row[1].as_ref().map(|value| restart_position(slot, value)).transpose()?;
+        let is_lost = row[2].as_ref().is_some_and(|status| status == "lost");
+        Ok(Some(RecordedSlot { slot_type: text(row[0].as_ref()), restart, is_lost }))
     }
 
     /// The only row, which has that many values and no more.
@@ -61,6 +79,11 @@ impl ResultSet {
             Err(self.shape_error(context, expected))
         }
     }
+}
+
+fn restart_position(slot: &str, value: &Bytes) -> Result<Lsn, ResultSetError> {
+    let value = text(Some(value));
+    value.parse().map_err(|_| ResultSetError::RestartLsn { slot: slot.to_owned(), value })
 }
 
 #[cfg(test)]
@@ -102,5 +125,17 @@ mod tests {
             refusal(result(2, &[&[None, None]]).slot_state("s")),
             "could not read replication slot \"s\": got 1 rows and 2 fields, expected 1 rows and 3 fields"
         );
+    }
+
+    #[test]
+    fn rw_090_and_094_what_the_view_says_of_a_slot() {
+        let recorded = |row: [Option<&str>; 3]| result(3, &[&row]).recorded_slot("s").unwrap().unwrap();
+        let slot = |restart, is_lost| RecordedSlot { slot_type: "physical".to_owned(), restart, is_lost };
+        let kept = Some(Lsn::new(0x300_0060));
+        assert_eq!(recorded([Some("physical"), Some("0/3000060"), Some("reserved")]), slot(kept, false));
+        assert_eq!(recorded([Some("physical"), None, None]), slot(None, false));
+        assert_eq!(recorded([Some("physical"), None, Some("lost")]), slot(None, true));
+        assert_eq!(result(3, &[]).recorded_slot("s"), Ok(None));
+        assert!(result(3, &[&[None, Some("x"), None]]).recorded_slot("s").is_err());
     }
 }

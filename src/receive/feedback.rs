@@ -167,6 +167,21 @@ impl Feedback {
         matches!(self.report, FlushReport::WhenDurable | FlushReport::Synchronous)
     }
 
+    /// The position that the disk has to come to before a requested update goes out.
+    pub(super) fn awaited(&self) -> Option<Lsn> {
+        self.request.map(|request| request.reached)
+    }
+
+    /// Whether the server learns about durable positions.
+    pub(super) fn tells_flush(&self) -> bool {
+        self.report != FlushReport::Nothing
+    }
+
+    /// Whether the server's messages are left unread.
+    pub(super) fn is_reading_paused(&self) -> bool {
+        self.reading_paused
+    }
+
     /// Whether the server's messages are left unread for now, so that its silence means nothing.
     pub fn set_reading_paused(&mut self, paused: bool, now: Instant) {
         if self.reading_paused != paused {

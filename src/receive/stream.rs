@@ -5,7 +5,7 @@
 //! archive has been told, and its thread is gone.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -15,15 +15,17 @@ use super::archive::{ArchiveEnd, WalArchive};
 use super::disk_thread::DiskThread;
 use super::error::ReceiveError;
 use super::feedback::{Feedback, FlushReport};
+use super::flush_pace::FlushPace;
 use super::observer::{Event, Observer};
 use super::options::{ReceiveOptions, ReceiveReport};
 use super::overlap::Overlap;
+use super::patience::within;
 use super::pump::{EndedBy, Pump, StopPosition, now};
 use crate::client::{ClientError, PhysicalStream, ReplicationClient, StartReplication};
-use crate::protocol::{NextTimeline, PhysicalStart};
+use crate::protocol::{NextTimeline, PhysicalStart, TimelineHistoryFile};
 use crate::storage::Durable;
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
-use crate::wal::{RecordReader, SegmentCutter};
+use crate::wal::{RecordReader, SegmentCutter, TimelineHistory};
 
 /// How long the server may take to end its side after ours has ended. By then everything wanted is
 /// here, so a server that hangs costs only this.
@@ -53,8 +55,14 @@ pub async fn stream(
 ) -> Result<ReceiveReport, ReceiveError> {
     let settings = StreamSettings::from(options);
     let mut disk = DiskThread::spawn(archive)?;
-    let (stop, told) = (&mut StopPosition::new(stop), &mut ToldFlush::default());
-    let mut receiver = Receiver { client, settings: &settings, disk: &mut disk, stop, told };
+    let mut receiver = Receiver {
+        client,
+        settings: &settings,
+        disk: &mut disk,
+        stop: &mut StopPosition::new(stop),
+        told: &mut ToldFlush::default(),
+        under_way: &mut UnderWay::default(),
+    };
     let outcome = match cancel.run_until_cancelled(receiver.receive(options)).await {
         Some(outcome) => outcome,
         None => Err(ReceiveError::Cancelled),
@@ -137,6 +145,16 @@ pub(super) struct Receiver<'a> {
     pub(super) disk: &'a mut DiskThread,
     pub(super) stop: &'a mut StopPosition,
     pub(super) told: &'a mut ToldFlush,
+    pub(super) under_way: &'a mut UnderWay,
+}
+
+/// What is to be known of a run when it has failed.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    /// The timeline that was asked for last.
+    pub(super) timeline: Option<TimelineId>,
+    /// When the server first agreed to stream.
+    pub(super) since: Option<Instant>,
 }
 
 /// The flush position that was told last, and on which timeline. It outlives the connection.
@@ -185,6 +203,7 @@ impl Receiver<'_> {
                 StreamEnd::Switched { reached, end_of_records, next } => {
                     check_switch(timeline, reached, next)?;
                     check_records(end_of_records, next)?;
+                    self.check_fork_point(timeline, next).await?;
                     let event = Event::TimelineSwitched { timeline: next.timeline, position: reached };
                     self.settings.observer.observe(&event);
                     start = StreamStart::at_segment(next.start, size, next.timeline);
@@ -197,8 +216,36 @@ impl Receiver<'_> {
         if timeline == TimelineId::FIRST || self.disk.has_history(timeline).await? {
             return Ok(());
         }
-        let file = self.client.timeline_history(timeline).await?;
+        let file = self.ask_for_history(timeline).await?.0;
         Ok(self.disk.store_history(file).await?)
+    }
+
+    async fn ask_for_history(
+        &mut self,
+        timeline: TimelineId,
+    ) -> Result<(TimelineHistoryFile, TimelineHistory), ReceiveError> {
+        let file = within(self.settings.receive_timeout, self.client.timeline_history(timeline)).await?;
+        let history = TimelineHistory::parse(timeline, &file.content)?;
+        Ok((file, history))
+    }
+
+    /// The next timeline must have begun where the server says that it did, according to its own history, which is
+    /// kept.
+    async fn check_fork_point(
+        &mut self,
+        current: TimelineId,
+        next: NextTimeline,
+    ) -> Result<(), ReceiveError> {
+        let NextTimeline { timeline: next, start } = next;
+        let (file, history) = self.ask_for_history(next).await?;
+        let switch_point = history.switch_point(current);
+        if switch_point != Some(start) {
+            return Err(ReceiveError::ForkPoint { current, next, start, switch_point });
+        }
+        if !self.disk.has_history(next).await? {
+            self.disk.store_history(file).await?;
+        }
+        Ok(())
     }
 
     #[tracing::instrument(name = "wal_stream", level = "debug", skip_all, fields(timeline = %start.timeline, position = %start.position.value()))]
@@ -212,13 +259,15 @@ impl Receiver<'_> {
         let overlap = Overlap::before(position.value(), overlap, timeline);
         let settings = self.settings;
         let request = PhysicalStart { slot: settings.slot.clone(), lsn: overlap.start(), timeline };
-        let mut stream = match self.client.start_physical(&request).await? {
+        self.under_way.timeline = Some(timeline);
+        let mut stream = match within(settings.receive_timeout, self.client.start_physical(&request)).await? {
             StartReplication::Streaming(stream) => stream,
             StartReplication::NothingOnTimeline(next) => {
                 let reached = position.value();
                 return Ok(StreamEnd::Switched { reached, end_of_records: None, next });
             }
         };
+        self.under_way.since.get_or_insert_with(now);
         let mut pump = Pump {
             cutter: SegmentCutter::new(timeline, overlap.start(), settings.segment_size),
             overlap,
@@ -227,7 +276,7 @@ impl Receiver<'_> {
             feedback: Feedback::new(settings.status_interval, settings.flush_report, position, now())
                 .with_receive_timeout(settings.receive_timeout, now())
                 .with_known_flushed(self.told.on(timeline)),
-            synchronous: settings.flush_report == FlushReport::Synchronous,
+            flush_pace: (settings.flush_report == FlushReport::Synchronous).then(FlushPace::default),
             disk: &mut *self.disk,
             stop: &mut *self.stop,
         };
