@@ -67,7 +67,7 @@ pub use random::{Random, seconds_from_environment};
 pub use receive_program::ReceiveProgram;
 pub use recovery::recover;
 pub use run::{Outcome, Run, Running};
-pub use scripted_server::{Peer, Script, ScriptedServer, Status};
+pub use scripted_server::{Manner, Peer, Script, ScriptedServer, Status};
 pub use slow_backup::{
     backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
 };
