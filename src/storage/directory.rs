@@ -160,17 +160,6 @@ impl Directory {
         }
     }
 
-    /// Removes the file `name`; false if there is none.
-    pub fn remove(&self, name: &str) -> Result<bool, StorageError> {
-        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => {
-                Err(StorageError::RemoveFile { path: self.path.join(name), source: os_error(errno) })
-            }
-        }
-    }
-
     /// Makes the names in the directory durable, unless nothing is to be synced.
     pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
         if !policy.syncs_each() {

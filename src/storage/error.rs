@@ -155,30 +155,6 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
-    /// A file could not be opened.
-    #[error("could not open file \"{}\"", .path.display())]
-    OpenFile {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: OsError,
-    },
-    /// A file could not be read.
-    #[error("could not read file \"{}\"", .path.display())]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: OsError,
-    },
-    /// A file could not be removed.
-    #[error("could not remove file \"{}\"", .path.display())]
-    RemoveFile {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: OsError,
-    },
     /// Whether a file exists could not be found out.
     #[error("could not stat file \"{}\"", .path.display())]
     Stat {

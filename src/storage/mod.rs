@@ -19,7 +19,6 @@ mod tree;
 pub use background_sync::BackgroundSync;
 pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
-pub use directory_content::InputFile;
 pub use directory_lock::DirectoryLock;
 pub use durable::{
     Durable, OutputFile, publish_durably, publish_new_durably, replace_durably, sync_existing,
