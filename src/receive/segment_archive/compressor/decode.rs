@@ -108,8 +108,8 @@ mod tests {
     fn op_034_a_file_that_holds_more_than_it_may_is_wrong_and_not_decoded_further() {
         let bomb = vec![0; 20 << 20];
         for method in Method::ALL {
-            let (mut encoder, mut encoded) =
-                (Encoder::new(&CompressionSpec::of(method)).unwrap(), Vec::new());
+            let mut encoded = Vec::new();
+            let mut encoder = Encoder::new(&CompressionSpec::of(method)).unwrap();
             encoder.push(&bomb, &mut encoded).unwrap();
             encoder.finish(&mut encoded).unwrap();
             for limit in [0, 1, 1 << 20, (1 << 20) + 1] {
