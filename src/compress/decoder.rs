@@ -16,14 +16,17 @@ use super::zstd::ZstdDecoder;
 /// Decompresses one stream that comes in chunks.
 ///
 /// The stream is one gzip member, one LZ4 frame or one zstd frame, or several of them one behind the other; other
-/// bytes behind them are an error. Where the chunks end makes no difference. Beside one piece of output it holds
-/// what the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
+/// bytes behind them are an error. Where the chunks end makes no difference. What was whole before an error comes
+/// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside one piece of output it holds what
+/// the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
 /// of 128 MiB at most.
 pub struct Decoder {
     method: Method,
     stream: Box<dyn DecodeStream>,
     piece: Box<[u8]>,
     position: Position,
+    /// What went wrong behind the piece that was given out last.
+    failure: Option<CompressError>,
     /// The last step filled the piece, so the method may hold output that needs no further input.
     may_hold_output: bool,
 }
@@ -31,7 +34,7 @@ pub struct Decoder {
 /// What each method does.
 pub(super) trait DecodeStream: Send {
     /// Takes input off its front, as much as it likes, and fills output from its start; does one of both if it can.
-    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError>;
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, Failure>;
 }
 
 /// What decoding did.
@@ -41,6 +44,20 @@ pub(super) struct Step {
     pub(super) written: usize,
     /// Whether a member or frame ends with the input taken so far, and all of its contents are out.
     pub(super) is_whole: bool,
+}
+
+/// Decoding cannot go on.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// How much of the output was filled before that.
+    pub(super) written: usize,
+    pub(super) error: CompressError,
+}
+
+impl From<CompressError> for Failure {
+    fn from(error: CompressError) -> Self {
+        Self { written: 0, error }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +81,7 @@ impl Decoder {
             stream: begin(method)?,
             piece: vec![0; Self::PIECE].into(),
             position: Position::Within,
+            failure: None,
             may_hold_output: false,
         })
     }
@@ -71,26 +89,43 @@ impl Decoder {
     /// The next piece, of at most [`Decoder::PIECE`] bytes; takes what it needs off the front of `input`.
     /// None when all of `input` is taken and gives nothing more.
     pub fn next_piece(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, CompressError> {
-        if self.position == Position::Lost {
-            return Err(lost());
+        let filled = if self.position == Position::Lost { 0 } else { self.fill_piece(input) };
+        if filled > 0 {
+            return Ok(Some(Bytes::copy_from_slice(&self.piece[..filled])));
         }
-        let filled = self.fill_piece(input).inspect_err(|_| self.position = Position::Lost)?;
-        Ok((filled > 0).then(|| Bytes::copy_from_slice(&self.piece[..filled])))
+        match self.position {
+            Position::Lost => Err(self.failure.take().unwrap_or_else(lost)),
+            _ => Ok(None),
+        }
     }
 
-    fn fill_piece(&mut self, input: &mut &[u8]) -> Result<usize, CompressError> {
+    /// How much of the piece is filled; less than there is in the input only if something is wrong with it.
+    fn fill_piece(&mut self, input: &mut &[u8]) -> usize {
         let mut filled = 0;
         while filled < Self::PIECE && (!input.is_empty() || self.may_hold_output) {
-            let length_before = input.len();
-            let Step { written, is_whole } = self.stream.decode(input, &mut self.piece[filled..])?;
-            if written == 0 && input.len() == length_before && !self.may_hold_output {
-                return Err(CompressError::corrupt(&"no progress"));
+            match self.step(input, filled) {
+                Ok(Step { written, is_whole }) => {
+                    filled += written;
+                    self.position = if is_whole { Position::Behind } else { Position::Within };
+                    self.may_hold_output = filled == Self::PIECE && !is_whole;
+                }
+                Err(Failure { written, error }) => {
+                    self.position = Position::Lost;
+                    self.failure = Some(error);
+                    return filled + written;
+                }
             }
-            filled += written;
-            self.position = if is_whole { Position::Behind } else { Position::Within };
-            self.may_hold_output = filled == Self::PIECE && !is_whole;
         }
-        Ok(filled)
+        filled
+    }
+
+    fn step(&mut self, input: &mut &[u8], filled: usize) -> Result<Step, Failure> {
+        let length_before = input.len();
+        let step = self.stream.decode(input, &mut self.piece[filled..])?;
+        if step.written == 0 && input.len() == length_before && !self.may_hold_output {
+            return Err(CompressError::corrupt(&"no progress").into());
+        }
+        Ok(step)
     }
 
     /// Checks that the stream was whole.
@@ -98,7 +133,7 @@ impl Decoder {
         match self.position {
             Position::Behind => Ok(()),
             Position::Within => Err(CompressError::corrupt(&"unexpected end of data")),
-            Position::Lost => Err(lost()),
+            Position::Lost => Err(self.failure.unwrap_or_else(lost)),
         }
     }
 }

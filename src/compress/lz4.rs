@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use ::lz4::liblz4::BlockChecksum;
 use ::lz4::{BlockMode, BlockSize, ContentChecksum, Decoder, Encoder, EncoderBuilder};
 
-use super::decoder::{DecodeStream, Step};
+use super::decoder::{DecodeStream, Failure, Step};
 use super::encoder::EncodeStream;
 use super::error::CompressError;
 
@@ -93,6 +93,7 @@ impl Lz4Decoder {
         if let Some(frame) = self.frame.take() {
             let (mut feed, _) = frame.finish();
             feed.taken = 0;
+            feed.holds_back.set(false);
             self.frame = Some(Decoder::new(feed).map_err(|error| CompressError::corrupt(&error))?);
         }
         Ok(())
@@ -100,16 +101,19 @@ impl Lz4Decoder {
 }
 
 impl DecodeStream for Lz4Decoder {
-    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError> {
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, Failure> {
         let mut written = 0;
         while written < output.len() {
             let Some(frame) = &mut self.frame else {
-                return Err(CompressError::corrupt(&"no frame"));
+                return Err(CompressError::corrupt(&"no frame").into());
             };
             frame.reader().refill(input);
-            let count = frame.read(&mut output[written..]).map_err(|error| CompressError::corrupt(&error))?;
+            let count = frame
+                .read(&mut output[written..])
+                .map_err(|error| Failure { written, error: CompressError::corrupt(&error) })?;
             written += count;
             if count > 0 {
+                frame.reader().holds_back.set(written == output.len());
                 continue;
             }
             // Without output the library has asked for more than there is, unless its frame has ended.
@@ -118,7 +122,7 @@ impl DecodeStream for Lz4Decoder {
                 return Ok(Step { written, is_whole: has_ended });
             }
             if has_ended {
-                self.begin_next_frame()?;
+                self.begin_next_frame().map_err(|error| Failure { written, error })?;
             }
         }
         Ok(Step { written, is_whole: false })
@@ -127,8 +131,10 @@ impl DecodeStream for Lz4Decoder {
 
 /// Where the library reads.
 ///
-/// The crate asks for as many bytes as are left of a block, but at first for as many as the shortest frame has. A
-/// frame to be skipped can be shorter; these bytes come one by one, so that it never takes any behind the end.
+/// The crate asks for as many bytes as are left of a block and of the header of the next one, but at first for as many
+/// as the shortest frame has. A frame to be skipped can be shorter; these bytes come one by one, so that it never takes
+/// any behind the end. The header comes by itself, and only when the block before it is out, because a wrong one costs
+/// everything that would come out together with it.
 #[derive(Default)]
 struct Feed {
     /// How much of this frame was read.
@@ -139,6 +145,8 @@ struct Feed {
     length: Cell<usize>,
     /// There was nothing to read.
     is_starved: Cell<bool>,
+    /// The next read gets nothing: output may wait that needs no more input.
+    holds_back: Cell<bool>,
 }
 
 impl Feed {
@@ -146,6 +154,7 @@ impl Feed {
     const CAPACITY: usize = 32 << 10;
     /// Header and end of a frame without blocks.
     const SHORTEST_FRAME: usize = 11;
+    const BLOCK_HEADER: usize = 4;
 
     /// Takes bytes off the front of the input if it has no others.
     fn refill(&self, input: &mut &[u8]) {
@@ -169,10 +178,18 @@ impl Feed {
 
 impl Read for Feed {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        self.is_starved.set(self.is_empty());
+        let holds_back = self.holds_back.take();
+        self.is_starved.set(holds_back || self.is_empty());
+        if holds_back {
+            return Ok(0);
+        }
         let position = self.position.get();
         let bytes = &self.bytes.get_mut()[position..];
-        let most = if self.taken < Self::SHORTEST_FRAME { 1 } else { target.len() };
+        let most = match target.len() {
+            _ if self.taken < Self::SHORTEST_FRAME => 1,
+            wanted if wanted > Self::BLOCK_HEADER => wanted - Self::BLOCK_HEADER,
+            wanted => wanted,
+        };
         let count = bytes.len().min(target.len()).min(most);
         target[..count].copy_from_slice(&bytes[..count]);
         self.taken = self.taken.saturating_add(count);

@@ -57,6 +57,22 @@ fn decode(method: Method, data: &[u8], sizes: &[usize]) -> Result<Vec<u8>, Compr
     Ok(output)
 }
 
+/// What comes out before an error, or at the end.
+fn decode_what_can_be(method: Method, data: &[u8], sizes: &[usize]) -> Vec<u8> {
+    let mut decoder = Decoder::new(method).unwrap();
+    let mut output = Vec::new();
+    for mut chunk in chunks(data, sizes) {
+        loop {
+            match decoder.next_piece(&mut chunk) {
+                Ok(Some(piece)) => output.extend_from_slice(&piece),
+                Ok(None) => break,
+                Err(_) => return output,
+            }
+        }
+    }
+    output
+}
+
 /// Data that repeats itself near and far, beside data that does not.
 fn sample(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
@@ -168,6 +184,42 @@ fn what_was_flushed_can_be_decompressed_before_the_end() {
         encoder.push(second, &mut output).unwrap();
         encoder.finish(&mut output).unwrap();
         assert!(decode(spec.method, &output, &[1000]).unwrap() == data, "{spec:?}");
+    }
+}
+
+#[test]
+fn rw_157_what_was_flushed_comes_out_whatever_is_behind_it() {
+    let data = sample(900_000);
+    let pieces = [&data[..300], &data[300..450_000], &data[450_000..450_001], &data[450_001..]];
+    for spec in specs() {
+        let (mut encoder, mut output, mut flushed) = (Encoder::new(&spec).unwrap(), Vec::new(), 0);
+        for piece in pieces {
+            encoder.push(piece, &mut output).unwrap();
+            encoder.flush(&mut output).unwrap();
+            flushed += piece.len();
+            for behind in [vec![], vec![0xff; 100], vec![0; 300_000], sample(70_000), output.clone()] {
+                let stream = [&output[..], &behind].concat();
+                for sizes in [[usize::MAX], [131], [32 << 10]] {
+                    let decoded = decode_what_can_be(spec.method, &stream, &sizes);
+                    assert!(decoded.len() >= flushed, "{spec:?} {flushed} {} {sizes:?}", decoded.len());
+                    assert!(decoded[..flushed] == data[..flushed], "{spec:?} {flushed}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rw_148_a_whole_stream_comes_out_in_front_of_a_stale_tail() {
+    let data = sample(300_000);
+    for spec in specs() {
+        let encoded = encode(&spec, &data, &[usize::MAX]);
+        for tail in [&[0][..], &[0xff; 50], &sample(1000), &encoded[encoded.len() / 2..]] {
+            let stream = [&encoded[..], tail].concat();
+            let decoded = decode_what_can_be(spec.method, &stream, &[100_000]);
+            assert!(decoded.starts_with(&data), "{spec:?} {}", decoded.len());
+            assert!(decode(spec.method, &stream, &[usize::MAX]).is_err(), "{spec:?}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use ::zstd::DEFAULT_COMPRESSION_LEVEL;
 use ::zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
-use super::decoder::{DecodeStream, Step};
+use super::decoder::{DecodeStream, Failure, Step};
 use super::encoder::EncodeStream;
 use super::error::CompressError;
 
@@ -91,21 +91,38 @@ impl EncodeStream for ZstdEncoder {
 }
 
 /// Reads frames one behind the other.
-pub(super) struct ZstdDecoder(Decoder<'static>);
+pub(super) struct ZstdDecoder {
+    decoder: Decoder<'static>,
+    /// How much the library gets at a time, at least 1: no more than one block, because what it has decoded before an
+    /// error in the same call is lost.
+    most: usize,
+}
 
 impl ZstdDecoder {
+    /// Magic number and descriptor of a frame.
+    const FRAME_START: usize = 5;
+    const BLOCK_HEADER: usize = 3;
+
     pub(super) fn new() -> Result<Self, CompressError> {
-        Decoder::new().map(Self).map_err(|error| CompressError::corrupt(&error))
+        let decoder = Decoder::new().map_err(|error| CompressError::corrupt(&error))?;
+        Ok(Self { decoder, most: Self::FRAME_START })
     }
 }
 
 impl DecodeStream for ZstdDecoder {
-    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError> {
-        let mut source = InBuffer::around(input);
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, Failure> {
+        let mut source = InBuffer::around(&input[..input.len().min(self.most)]);
         let mut target = OutBuffer::around(output);
-        let wanted = self.0.run(&mut source, &mut target).map_err(|error| CompressError::corrupt(&error))?;
+        let wanted =
+            self.decoder.run(&mut source, &mut target).map_err(|error| CompressError::corrupt(&error))?;
         let written = target.pos();
         *input = &input[source.pos()..];
+        // The library wants a block together with the header of the next one.
+        self.most = match wanted {
+            0 => Self::FRAME_START,
+            wanted if wanted > Self::BLOCK_HEADER => wanted - Self::BLOCK_HEADER,
+            wanted => wanted,
+        };
         Ok(Step { written, is_whole: wanted == 0 })
     }
 }

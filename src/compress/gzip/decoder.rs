@@ -2,7 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::compress::decoder::{DecodeStream, Step};
+use crate::compress::decoder::{DecodeStream, Failure, Step};
 use crate::compress::error::CompressError;
 
 /// log₂ of the largest window of deflate.
@@ -23,17 +23,23 @@ impl GzipDecoder {
 }
 
 impl DecodeStream for GzipDecoder {
-    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, CompressError> {
+    fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, Failure> {
         if self.is_between {
             *self = Self::new();
         }
         let before = (self.inflater.total_in(), self.inflater.total_out());
-        let status = self
-            .inflater
-            .decompress(input, output, FlushDecompress::None)
-            .map_err(|error| CompressError::corrupt(&error.message().unwrap_or("bad data")))?;
+        let outcome = self.inflater.decompress(input, output, FlushDecompress::None);
         *input = &input[(self.inflater.total_in() - before.0) as usize..];
-        self.is_between = status == Status::StreamEnd;
-        Ok(Step { written: (self.inflater.total_out() - before.1) as usize, is_whole: self.is_between })
+        let written = (self.inflater.total_out() - before.1) as usize;
+        match outcome {
+            Ok(status) => {
+                self.is_between = status == Status::StreamEnd;
+                Ok(Step { written, is_whole: self.is_between })
+            }
+            Err(error) => {
+                let error = CompressError::corrupt(&error.message().unwrap_or("bad data"));
+                Err(Failure { written, error })
+            }
+        }
     }
 }
