@@ -131,6 +131,17 @@ pub enum Warning {
         /// Where the server left it.
         switch_point: Lsn,
     },
+    /// The archive has WAL of a timeline that the server never was on, and it is newer than what the server's history
+    /// goes on with; it is kept.
+    #[error(
+        "timeline {timeline}, which the directory has up to {local_end}, is not in this server's history"
+    )]
+    UnknownBranch {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The end of it in the archive.
+        local_end: Lsn,
+    },
     /// It could not be found out whether a slot has lost the WAL that it promised to keep (OP-03).
     #[error(
         "could not find out whether replication slot \"{slot}\" still has the WAL that it reserved: {reason}"

@@ -1,0 +1,88 @@
+//! What an earlier process left: files on their way to another name, and parts of segments that are complete by now.
+
+use super::content::{checksum, measure};
+use super::identity::Origin;
+use super::listing::Listing;
+use super::names::{FileName, Form};
+use super::spare::Spare;
+use crate::compress::Method;
+use crate::storage::{Directory, StorageError};
+use crate::types::WalFileName;
+
+/// Removes what is of no use any more, and gives the complete segments that were to be compressed with `method`.
+pub(super) fn clear(
+    directory: &Directory,
+    listing: &Listing,
+    origin: Origin,
+    method: Option<Method>,
+) -> Result<Vec<WalFileName>, StorageError> {
+    directory.remove_file(Spare::NAME)?;
+    let mut uncompressed = Vec::new();
+    for (name, target) in listing.temporaries() {
+        let Some(target) = target else {
+            directory.remove_file(name)?;
+            continue;
+        };
+        // A copy on its way to the name of a raw segment is somebody else's.
+        if target.form == Form::RAW {
+            continue;
+        }
+        let marked = marked_segment(directory, target, origin)?.filter(|_| method.is_some());
+        uncompressed.extend(marked);
+        if marked.is_none() || target.form.method != method {
+            directory.remove_file(name)?;
+        }
+    }
+    for partial in listing.files().filter(|file| file.form.is_partial) {
+        if is_superseded(directory, partial, listing, origin)? {
+            directory.remove_file(&partial.to_string())?;
+        }
+    }
+    Ok(uncompressed)
+}
+
+/// The complete raw segment that the unfinished file was to be the compressed form of.
+fn marked_segment(
+    directory: &Directory,
+    unfinished: &FileName,
+    origin: Origin,
+) -> Result<Option<WalFileName>, StorageError> {
+    let size = origin.segment_size;
+    let Some(segment) = unfinished.segment(size) else { return Ok(None) };
+    if unfinished.form.is_partial || unfinished.form.method.is_none() {
+        return Ok(None);
+    }
+    let length = directory.file_length(&FileName::of(segment, Form::RAW).to_string())?;
+    Ok((length == Some(size.as_u64())).then_some(segment))
+}
+
+/// Whether all that the partial segment has is in a complete one too (OP-18).
+fn is_superseded(
+    directory: &Directory,
+    partial: &FileName,
+    listing: &Listing,
+    origin: Origin,
+) -> Result<bool, StorageError> {
+    let Some(segment) = partial.segment(origin.segment_size) else { return Ok(false) };
+    let complete = |file: &&FileName| !file.form.is_partial && file.age() == partial.age();
+    for complete in listing.files().filter(complete) {
+        let raw = complete.form.method.is_none();
+        let size = origin.segment_size.as_u64();
+        if raw && directory.file_length(&complete.to_string())? != Some(size) {
+            continue;
+        }
+        // What cannot be read now stays for another time.
+        let Ok(found) = measure(directory, partial, segment, origin) else { continue };
+        let (Ok(part), Ok(whole), Ok(all)) = (
+            checksum(directory, partial, found.length),
+            checksum(directory, complete, found.length),
+            checksum(directory, complete, size),
+        ) else {
+            continue;
+        };
+        if part.is_some() && part == whole && all.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
