@@ -8,9 +8,11 @@ mod looping;
 mod support;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use looping::{
-    FIRST_TIMELINE, Kept, Looping, MIB, START, answer_until, begin_stream, expect_flushed, take_leave,
+    FIRST_TIMELINE, Identity, Kept, Looping, MIB, START, answer_until, begin_stream, expect_flushed,
+    take_leave,
 };
 use pgsiphon::receive::{Reconnect, RunOptions};
 use pgsiphon::types::Lsn;
@@ -43,15 +45,19 @@ fn options() -> RunOptions {
         slot: Some("s".to_owned()),
         synchronous: true,
         end: Some(Lsn::new(START + LENGTH as u64 - 1)),
+        longest_pause: Duration::from_millis(1),
         ..RunOptions::default()
     }
 }
+
+/// Says it, after so much of the log.
+type Tell = fn(&mut Peer, u64);
 
 /// Something that no server says.
 struct Lie {
     /// The command that it answers, or where in the stream it comes.
     place: Place,
-    tell: fn(&mut Peer, u64),
+    tell: Tell,
     /// What the error begins with.
     error: &'static str,
 }
@@ -123,7 +129,7 @@ fn a_lie_costs_one_attempt(lie: &Lie) {
 }
 
 /// The lie is told on the only connection, which then ends the run.
-fn a_lie_ends_a_run_without_loop(place: Place, tell: fn(&mut Peer, u64), expected: &str) {
+fn a_lie_ends_a_run_without_loop(place: Place, tell: Tell, expected: &str) {
     let server = ScriptedServer::start_each(vec![Box::new(move |peer| {
         match place {
             Place::Command(command) => {
@@ -152,17 +158,17 @@ fn all_cost_one_attempt(lies: Vec<Lie>) {
     }
 }
 
-fn lie(place: Place, error: &'static str, tell: fn(&mut Peer, u64)) -> Lie {
+fn lie(place: Place, error: &'static str, tell: Tell) -> Lie {
     Lie { place, tell, error }
 }
 
 /// A lie after so much of the stream.
-fn after(position: u64, error: &'static str, tell: fn(&mut Peer, u64)) -> Lie {
+fn after(position: u64, error: &'static str, tell: Tell) -> Lie {
     lie(Place::Stream(position), error, tell)
 }
 
 /// A lie in place of the answer to a command.
-fn instead_of(command: &'static str, error: &'static str, tell: fn(&mut Peer, u64)) -> Lie {
+fn instead_of(command: &'static str, error: &'static str, tell: Tell) -> Lie {
     lie(Place::Command(command), error, tell)
 }
 
@@ -506,4 +512,77 @@ fn rw_065_rw_101_commands_answered_with_something_else_end_the_attempt() {
             peer.answer(&["0999"]);
         }),
     ]);
+}
+
+#[test]
+fn rw_096_answers_about_a_slot_that_make_no_sense_end_the_attempt() {
+    let lies: [(&str, Tell); 7] = [
+        (
+            "could not read replication slot \"s\": got 0 rows and 3 fields, expected 1 rows and 3 fields",
+            |peer, _| {
+                peer.rows(3, &[]);
+                peer.complete("READ_REPLICATION_SLOT");
+                peer.ready();
+            },
+        ),
+        (
+            "could not read replication slot \"s\": got 1 rows and 4 fields, expected 1 rows and 3 fields",
+            |peer, _| peer.answer(&["physical", "0/300000", "1", ""]),
+        ),
+        ("replication slot \"s\" does not exist", |peer, _| peer.answer_nullable(&[None, None, None])),
+        ("expected a physical replication slot, got type \"logical\" instead", |peer, _| {
+            peer.answer(&["logical", "0/300000", "1"]);
+        }),
+        ("could not parse restart_lsn \"0\" for replication slot \"s\"", |peer, _| {
+            peer.answer(&["physical", "0", "1"]);
+        }),
+        ("could not parse timeline \"x\"", |peer, _| peer.answer(&["physical", "0/300000", "x"])),
+        ("starting timeline 2 is not present in the server", |peer, _| {
+            peer.answer(&["physical", "0/300000", "2"]);
+        }),
+    ];
+    for (error, tell) in lies {
+        a_lie_ends_a_run_without_loop(Place::Command("READ_REPLICATION_SLOT"), tell, error);
+    }
+}
+
+#[test]
+fn rw_175_a_history_that_is_none_ends_the_attempt() {
+    for (name, content, expected) in [
+        (
+            "00000003.history",
+            "1\t0/300000\tx\n",
+            "server reported unexpected history file name for timeline 2: 0000",
+        ),
+        (
+            "00000002.history\0",
+            "1\t0/300000\tx\n",
+            "server reported unexpected history file name for timeline 2: 0",
+        ),
+        (
+            "00000002.history",
+            "2\t0/300000\tx\n",
+            "invalid history file of timeline 2: its parents must be less",
+        ),
+        (
+            "00000002.history",
+            "1\tx\n",
+            "syntax error in history file of timeline 2, line 1: expected a write-ahead",
+        ),
+        ("00000002.history", &"\n".repeat(2 << 20), "history file of timeline 2 is too long (2097152 bytes)"),
+    ] {
+        let content = content.to_owned();
+        let server = ScriptedServer::start(move |peer| {
+            answer_until(peer, "TIMELINE_HISTORY", Identity { timeline: "2", history: "" });
+            peer.answer(&[name, &content]);
+            peer.expect_end();
+        });
+        let looping =
+            Looping::start(&server.conninfo(), RunOptions { reconnect: Reconnect::Never, ..options() });
+        let kept = looping.kept.clone();
+        let error = looping.finish().unwrap_err().with_causes();
+        assert!(error.starts_with(expected), "{error}");
+        server.finish();
+        assert!(kept.files().is_empty());
+    }
 }

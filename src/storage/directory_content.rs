@@ -63,8 +63,10 @@ impl Directory {
     /// Whether the path that it was opened by still leads to it, and not to another directory.
     pub fn is_at_its_path(&self) -> Result<bool, StorageError> {
         let path = self.path();
-        let there = rustix::fs::stat(path)
-            .map_err(|errno| StorageError::OpenDirectory { path: path.to_owned(), source: os_error(errno) })?;
+        let there = rustix::fs::stat(path).map_err(|errno| StorageError::OpenDirectory {
+            path: path.to_owned(),
+            source: os_error(errno),
+        })?;
         let here = rustix::fs::fstat(self)
             .map_err(|errno| StorageError::Stat { path: path.to_owned(), source: os_error(errno) })?;
         Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))

@@ -21,8 +21,8 @@ impl DirectoryLock {
     /// Why the file system of the directory cannot lock it.
     pub fn take(directory: &Directory) -> Result<Option<Self>, OsError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = retry_on_intr(|| rustix::fs::openat(directory, ".", flags, Mode::empty()))
-            .map_err(os_error)?;
+        let handle =
+            retry_on_intr(|| rustix::fs::openat(directory, ".", flags, Mode::empty())).map_err(os_error)?;
         match retry_on_intr(|| rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => Ok(Some(Self { _handle: handle })),
             Err(Errno::WOULDBLOCK) => Ok(None),
