@@ -68,8 +68,8 @@ pub enum ReceiveError {
     },
     /// The server says of the next timeline that it began elsewhere than the history of that timeline says.
     #[error(
-        "server reported timeline {next} to begin at {start}, but according to its history timeline {current} was left \
-         {}", .switch_point.map_or_else(|| "never".to_owned(), |at| format!("at {at}"))
+        "server reported timeline {next} to begin at {start}, but in its history timeline {current} {}",
+        .switch_point.map_or_else(|| "does not occur".to_owned(), |at| format!("is left at {at}"))
     )]
     ForkPoint {
         /// The timeline that has ended.

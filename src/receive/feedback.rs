@@ -86,7 +86,7 @@ impl Feedback {
     const PATIENCE: Duration = Duration::from_millis(100);
 
     /// How often the server hears of a client that does not read, because a request may wait unread.
-    const WHILE_PAUSED: Duration = Duration::from_secs(1);
+    const WHILE_PAUSED: Duration = Duration::from_millis(500);
 
     /// For a stream that begins at `start`. An interval of nothing, or of zero, means that updates go
     /// out only for a reason.

@@ -237,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_removed_once_and_what_cannot_be_removed_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        std::fs::write(root.path().join("f"), "").unwrap();
+        assert!(directory.remove("f").unwrap());
+        assert!(!directory.remove("f").unwrap());
+        std::fs::create_dir(root.path().join("d")).unwrap();
+        let error = directory.remove("d").unwrap_err();
+        let expected = format!("could not remove file \"{}\"", root.path().join("d").display());
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
     fn errors_name_the_operation_and_the_path() {
         let root = tempfile::tempdir().unwrap();
         let missing = root.path().join("none");

@@ -7,6 +7,9 @@
 //! 00000002.history
 //! ```
 
+#[allow(dead_code, reason = "the archive begins to use it")]
+mod compressor;
+
 use std::path::Path;
 use std::sync::Arc;
 
