@@ -34,7 +34,7 @@ impl ReceiveProgram {
     /// The same under `strace` with these options, which writes to `log`. The process is the program, not `strace`,
     /// so that it gets signals and has the exit status.
     pub fn traced_receive_into(&self, strace: &[&str], log: &Path, conninfo: &str, directory: &Path) -> Run {
-        let run = Run::new("/usr/bin/strace").args(["-D", "-f", "-qq", "-y"]).args(strace).arg("-o");
+        let run = Run::new("/usr/bin/strace").args(["-D", "-I1", "-f", "-qq", "-y"]).args(strace).arg("-o");
         self.with(run.arg(log).arg(&self.path), conninfo, directory)
     }
 
