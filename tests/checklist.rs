@@ -21,7 +21,7 @@ struct Family {
     not_applicable: &'static [(u16, &'static str)],
 }
 
-const FAMILIES: [Family; 2] = [
+const FAMILIES: [Family; 4] = [
     Family {
         about: "connecting",
         prefix: "cn",
@@ -38,6 +38,8 @@ const FAMILIES: [Family; 2] = [
         ],
     },
     Family { about: "base backups", prefix: "bb", ids: 1..=272, not_applicable: &[] },
+    Family { about: "receiving WAL", prefix: "rw", ids: 1..=235, not_applicable: &[] },
+    Family { about: "what is durable", prefix: "i", ids: 1..=17, not_applicable: &[] },
 ];
 
 /// The ids of a family that a name carries.
@@ -118,6 +120,16 @@ fn every_promise_about_connecting_has_a_test() {
 #[test]
 fn every_promise_about_base_backups_has_a_test() {
     every_promise_has_a_test("bb");
+}
+
+#[test]
+fn every_promise_about_receiving_wal_has_a_test() {
+    every_promise_has_a_test("rw");
+}
+
+#[test]
+fn every_promise_about_what_is_durable_has_a_test() {
+    every_promise_has_a_test("i");
 }
 
 #[test]

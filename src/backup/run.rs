@@ -120,7 +120,7 @@ impl Backup {
             destination.claim(access)?;
         }
         // Servers that are too old do not know the command that follows.
-        let features = ServerFeatures::for_base_backup(client.server_version())?;
+        let features = ServerFeatures::supported(client.server_version())?;
         let segment_size = client.wal_segment_size().await?;
         if !features.known {
             self.observer.observe(&Event::NewerServer(client.server_version()));

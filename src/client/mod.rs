@@ -27,11 +27,13 @@
 mod base_backup;
 mod error;
 mod physical_stream;
+mod query_client;
 mod replication_client;
 mod upload_manifest;
 
 pub use base_backup::{BackupEvent, BackupStream};
 pub use error::ClientError;
 pub use physical_stream::{PhysicalStream, StartReplication};
+pub(crate) use query_client::QueryClient;
 pub use replication_client::ReplicationClient;
 pub use upload_manifest::ManifestUpload;

@@ -20,8 +20,17 @@ pub enum StartReplication<'a> {
 #[derive(Debug)]
 pub struct PhysicalStream<'a> {
     session: &'a mut Session,
-    /// The server has ended its side.
-    ended: bool,
+    /// How the server has ended its side, once it has.
+    ended: Option<Ended>,
+}
+
+/// How a server ends its side of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It waits for the client's own end.
+    Done,
+    /// It shuts down, and hears nothing any more.
+    Complete,
 }
 
 impl<'a> StartReplication<'a> {
@@ -32,7 +41,7 @@ impl<'a> StartReplication<'a> {
         loop {
             match session.reply().await.map_err(refused)? {
                 Reply::CopyBoth => {
-                    let stream = PhysicalStream { session, ended: false };
+                    let stream = PhysicalStream { session, ended: None };
                     return Ok(Self::Streaming(stream));
                 }
                 Reply::Rows(rows) => result = Some(rows),
@@ -53,11 +62,13 @@ impl PhysicalStream<'_> {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<Option<WalMessage>, ClientError> {
-        while !self.ended {
+        while self.ended.is_none() {
             let item = self.session.copy_item().await.map_err(stream_error)?;
             if let Some(message) = self.message(item)? {
                 return Ok(Some(message));
             }
+            // Empty messages may come for ever.
+            tokio::task::consume_budget().await;
         }
         Ok(None)
     }
@@ -65,7 +76,7 @@ impl PhysicalStream<'_> {
     /// The next message if it is already here, without waiting. An end of the stream is left to
     /// [`PhysicalStream::next`], which reports it again.
     pub fn try_next(&mut self) -> Result<Option<WalMessage>, ClientError> {
-        while !self.ended {
+        while self.ended.is_none() {
             match self.session.buffered_copy_item().map_err(stream_error)? {
                 None => break,
                 Some(item) => {
@@ -81,8 +92,12 @@ impl PhysicalStream<'_> {
     fn message(&mut self, item: CopyItem) -> Result<Option<WalMessage>, ClientError> {
         match item {
             CopyItem::Data(payload) => Ok(WalMessage::parse(payload)?),
-            CopyItem::Done | CopyItem::Complete => {
-                self.ended = true;
+            CopyItem::Done => {
+                self.ended = Some(Ended::Done);
+                Ok(None)
+            }
+            CopyItem::Complete => {
+                self.ended = Some(Ended::Complete);
                 Ok(None)
             }
         }
@@ -102,11 +117,12 @@ impl PhysicalStream<'_> {
     ///
     /// # Cancel safety
     /// A dropped future leaves a client that can only be closed.
-    pub async fn finish(mut self) -> Result<Option<NextTimeline>, ClientError> {
-        self.session.send_copy_done().await.map_err(ClientError::Feedback)?;
-        while !self.ended {
-            let item = self.session.copy_item().await.map_err(stream_error)?;
-            self.ended = !matches!(item, CopyItem::Data(_));
+    pub async fn finish(self) -> Result<Option<NextTimeline>, ClientError> {
+        if self.ended != Some(Ended::Complete) {
+            self.session.send_copy_done().await.map_err(ClientError::Feedback)?;
+        }
+        if self.ended.is_none() {
+            while let CopyItem::Data(_) = self.session.copy_item().await.map_err(stream_error)? {}
         }
         let mut result: Option<ResultSet> = None;
         loop {

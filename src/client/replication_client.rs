@@ -3,9 +3,9 @@ use super::error::ClientError;
 use super::physical_stream::StartReplication;
 use super::upload_manifest::ManifestUpload;
 use crate::connection::{ConnectError, Notice, NoticeHandler, Session, connect};
-use crate::conninfo::Config;
+use crate::conninfo::{Config, Host};
 use crate::protocol::{
-    self, BaseBackup, CreateSlot, PhysicalStart, ResultSet, ServerFeatures, SystemIdentity,
+    self, BaseBackup, CreateSlot, PhysicalStart, ResultSet, ServerFeatures, SlotState, SystemIdentity,
     TimelineHistoryFile,
 };
 use crate::types::{SegmentSize, ServerVersion, TimelineId};
@@ -55,6 +55,11 @@ impl ReplicationClient {
     /// What the server understands.
     pub fn features(&self) -> ServerFeatures {
         ServerFeatures::of(self.server_version())
+    }
+
+    /// The one of the configured hosts that this is connected to.
+    pub fn host(&self) -> &Host {
+        self.session.host()
     }
 
     /// The process id of the backend that serves this connection.
@@ -113,6 +118,26 @@ impl ReplicationClient {
         Ok(self.query(command).await?.created_slot(&slot.name)?)
     }
 
+    /// `READ_REPLICATION_SLOT`: what kind of slot that is and from where on it keeps WAL; none if there is no such slot.
+    /// Servers before 15 do not know the command ([`ServerFeatures::read_replication_slot`]), and no server tells of a
+    /// logical slot (RW-087).
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`].
+    pub async fn read_replication_slot(&mut self, name: &str) -> Result<Option<SlotState>, ClientError> {
+        let refused = |source| ClientError::Command { command: "READ_REPLICATION_SLOT".to_owned(), source };
+        let result = self.session.query(&protocol::read_slot(name)).await.map_err(refused)?;
+        Ok(result.slot_state(name)?)
+    }
+
+    /// `DROP_REPLICATION_SLOT`: fails at once if the slot is in use.
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`]; the slot may have been dropped.
+    pub async fn drop_replication_slot(&mut self, name: &str) -> Result<(), ClientError> {
+        Ok(self.query(protocol::drop_slot(name)).await?.dropped_slot(name)?)
+    }
+
     /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to
     /// (servers from 17 on; BB-112). The next `BASE_BACKUP` with INCREMENTAL uses it.
     ///
@@ -127,7 +152,7 @@ impl ReplicationClient {
     /// # Cancel safety
     /// As for [`ReplicationClient::identify_system`]; the server notices when the client is dropped.
     pub async fn base_backup(&mut self, options: &BaseBackup) -> Result<BackupStream<'_>, ClientError> {
-        let features = ServerFeatures::for_base_backup(self.server_version())?;
+        let features = ServerFeatures::supported(self.server_version())?;
         BackupStream::start(&mut self.session, options, features).await
     }
 

@@ -19,7 +19,9 @@ use super::socket::Socket;
 use super::startup::Startup;
 use super::target::Target;
 use super::{gss, session_attributes, tls};
-use crate::conninfo::{Config, GssEncMode, Host, PasswordLookup, SslNegotiation, TargetSessionAttrs};
+use crate::conninfo::{
+    Config, GssEncMode, Host, PasswordLookup, SessionPurpose, SslNegotiation, TargetSessionAttrs,
+};
 
 /// What an attempt needs to know.
 pub(super) struct Attempt<'a> {
@@ -195,7 +197,7 @@ impl Attempt<'_> {
             let may_fall_back = is_refusal(&cause) && !handshake.is_authenticated();
             Failure { cause: cause.with_password_file(file), is_encrypted, may_fall_back }
         })?;
-        Ok(Session::new(socket, deframer, start, self.notices.clone()))
+        Ok(Session::new(socket, deframer, start, self.host.clone(), self.notices.clone()))
     }
 
     /// A connection that was to be encrypted and is not says so: libpq is silent about it (CW-01).
@@ -231,8 +233,10 @@ async fn within<T>(limit: Option<Duration>, attempt: impl Future<Output = T>) ->
 
 /// The parameters of the startup message, in libpq's order (CN-207, CN-208).
 fn startup_parameters(config: &Config) -> Vec<(&'static str, &str)> {
-    let mut parameters =
-        vec![("user", config.user.as_str()), ("database", config.database()), ("replication", "true")];
+    let mut parameters = vec![("user", config.user.as_str()), ("database", config.database())];
+    if config.purpose == SessionPurpose::Replication {
+        parameters.push(("replication", "true"));
+    }
     for (name, value) in [
         ("options", config.options.as_deref().filter(|value| !value.is_empty())),
         ("application_name", config.effective_application_name()),

@@ -18,6 +18,8 @@ pub struct ServerMessage {
 pub mod sqlstate {
     /// Pages of the backup failed the verification of their checksums.
     pub const DATA_CORRUPTED: &str = "XX001";
+    /// There is a replication slot of that name already.
+    pub const DUPLICATE_OBJECT: &str = "42710";
     /// The server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
     /// The password is wrong.
@@ -28,6 +30,10 @@ pub mod sqlstate {
     pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
     /// All connections, or all WAL senders, are in use.
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
+    /// What is asked for is not in a state that allows it.
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+    /// A file is not there; of a WAL stream one that was removed.
+    pub const UNDEFINED_FILE: &str = "58P01";
 }
 
 impl ServerMessage {

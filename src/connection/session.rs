@@ -17,13 +17,18 @@ use super::server_message::ServerMessage;
 use super::socket::Socket;
 use super::startup::SessionStart;
 use super::tls_error::TlsError;
+use crate::conninfo::Host;
 use crate::protocol::ResultSet;
 use crate::types::{OsError, ServerVersion};
 
 /// Room for a read: a walsender writes 32 KiB of a backup or 128 KiB of WAL at a time.
 const READ_ROOM: usize = 256 << 10;
 
-/// The largest result is a timeline history file of a cluster with thousands of promotions.
+/// Reads without an item before the caller may look at something else: enough for an item of usual size.
+const READS_AT_ONCE: usize = 16;
+
+/// The largest result is a timeline history file of a cluster with thousands of promotions. It counts what rows take
+/// in memory, so that many small ones are not more than a large one.
 const LARGEST_RESULT: usize = 32 << 20;
 
 /// What a command answers next.
@@ -78,6 +83,7 @@ pub(crate) struct Session {
     state: State,
     start: SessionStart,
     version: ServerVersion,
+    host: Host,
     notices: NoticeHandler,
 }
 
@@ -95,6 +101,7 @@ impl Session {
         socket: Socket,
         mut deframer: Deframer,
         start: SessionStart,
+        host: Host,
         notices: NoticeHandler,
     ) -> Self {
         deframer.enter(Phase::Established);
@@ -105,6 +112,7 @@ impl Session {
             state: State::Idle,
             start,
             version: ServerVersion::parse(""),
+            host,
             notices,
         };
         session.version = ServerVersion::parse(session.parameter("server_version").unwrap_or(""));
@@ -119,6 +127,11 @@ impl Session {
     /// The server's version.
     pub(crate) fn server_version(&self) -> &ServerVersion {
         &self.version
+    }
+
+    /// The one of the configured hosts that this is a session with.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The process id of the backend that serves this session.
@@ -153,7 +166,7 @@ impl Session {
             match message.tag {
                 b'T' => rows = Some(ResultSet::from_row_description(message.body)?),
                 b'D' => {
-                    size += message.body.len();
+                    size += rows.as_ref().map_or(0, ResultSet::row_overhead) + message.body.len();
                     if size > LARGEST_RESULT {
                         return Err(self.broken(ConnectionError::ResultTooLarge(LARGEST_RESULT)));
                     }
@@ -202,10 +215,14 @@ impl Session {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn copy_item(&mut self) -> Result<CopyItem, ConnectionError> {
         loop {
-            if let Some(item) = self.buffered_copy_item()? {
-                return Ok(item);
+            // A server may send notices and parameters for ever, of which nobody hears here.
+            for _ in 0..READS_AT_ONCE {
+                if let Some(item) = self.buffered_copy_item()? {
+                    return Ok(item);
+                }
+                self.fill().await?;
             }
-            self.fill().await?;
+            tokio::task::yield_now().await;
         }
     }
 

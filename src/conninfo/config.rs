@@ -21,6 +21,9 @@ use crate::types::Password;
 /// The database that a physical replication connection names (CN-090).
 const REPLICATION_DATABASE: &str = "replication";
 
+/// The database that every cluster has, for a session that needs just any.
+const MAINTENANCE_DATABASE: &str = "postgres";
+
 /// The length of a SCRAM-SHA-256 key in bytes.
 const SCRAM_KEY_LENGTH: usize = 32;
 
@@ -128,6 +131,18 @@ pub struct Config {
     pub oauth_client_secret: Option<Password>,
     /// `oauth_scope`
     pub oauth_scope: Option<String>,
+
+    /// What sessions are for.
+    pub(crate) purpose: SessionPurpose,
+}
+
+/// What a session is for. The server decides by this what it understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionPurpose {
+    /// Physical replication (CN-207).
+    Replication,
+    /// Queries.
+    Queries,
 }
 
 /// The password for a host, if there is one, and how it was found.
@@ -215,7 +230,21 @@ impl Config {
             oauth_client_id: text(Keyword::OauthClientId)?,
             oauth_client_secret: secret(Keyword::OauthClientSecret),
             oauth_scope: text(Keyword::OauthScope)?,
+            purpose: SessionPurpose::Replication,
         })
+    }
+
+    /// The same for that one of the hosts only, whatever it is.
+    pub(crate) fn for_host(&self, host: &Host) -> Self {
+        let hosts = vec![host.clone()];
+        Self { hosts, target_session_attrs: TargetSessionAttrs::Any, ..self.clone() }
+    }
+
+    /// The same for queries, in the database that was named, or where none was in one that every cluster has.
+    pub(crate) fn for_queries(&self) -> Self {
+        let named = self.dbname.as_deref().filter(|&name| name != REPLICATION_DATABASE);
+        let dbname = Some(named.unwrap_or(MAINTENANCE_DATABASE).to_owned());
+        Self { dbname, purpose: SessionPurpose::Queries, ..self.clone() }
     }
 
     /// The database to name to the server and to look up in the password file (CN-087, CN-090).
@@ -315,6 +344,24 @@ mod tests {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
         });
         Config::from_settings(&Settings::builder().connection_string(text).environment(environment).build()?)
+    }
+
+    #[test]
+    fn rw_094_a_session_for_queries_names_a_database_that_is_there() {
+        for (text, database) in
+            [("", "postgres"), ("dbname=replication", "postgres"), ("dbname=app replication=1", "app")]
+        {
+            let replication = config(text).unwrap();
+            let queries = replication.for_queries();
+            assert_eq!((queries.purpose, queries.database()), (SessionPurpose::Queries, database), "{text}");
+            assert_eq!(replication.purpose, SessionPurpose::Replication);
+        }
+        let several = config("host=a,b target_session_attrs=primary").unwrap();
+        let one = several.for_host(&several.hosts[1]);
+        assert_eq!(
+            (&one.hosts[..], one.target_session_attrs),
+            (&several.hosts[1..], TargetSessionAttrs::Any)
+        );
     }
 
     #[test]

@@ -81,6 +81,7 @@ mod tls_choices;
 mod uri;
 mod warning;
 
+pub(crate) use config::SessionPurpose;
 pub use config::{Config, PasswordLookup};
 pub use enumerated::{
     ChannelBinding, GssEncMode, LoadBalanceHosts, ProtocolVersion, SslCertMode, SslMode, SslNegotiation,

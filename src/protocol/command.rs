@@ -28,6 +28,25 @@ pub fn timeline_history(timeline: TimelineId) -> String {
     format!("TIMELINE_HISTORY {timeline}")
 }
 
+/// `READ_REPLICATION_SLOT name` (servers from 15 on).
+pub fn read_slot(name: &str) -> String {
+    format!("READ_REPLICATION_SLOT {}", quote_identifier(name))
+}
+
+/// `DROP_REPLICATION_SLOT name`, which does not wait until nobody uses the slot.
+pub fn drop_slot(name: &str) -> String {
+    format!("DROP_REPLICATION_SLOT {}", quote_identifier(name))
+}
+
+/// The query for what is recorded of a slot, which goes to an ordinary session.
+pub(crate) fn select_slot(name: &str, features: ServerFeatures) -> String {
+    let status = if features.slots_can_be_lost { "wal_status" } else { "NULL" };
+    let name = name.replace('\\', r"\\").replace('\'', "''");
+    format!(
+        "SELECT slot_type, restart_lsn, {status} FROM pg_catalog.pg_replication_slots WHERE slot_name = E'{name}'"
+    )
+}
+
 /// When the server writes the checkpoint that a backup starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -322,6 +341,26 @@ mod tests {
         let command = |version| slot.command(ServerFeatures::of(&ServerVersion::parse(version)));
         assert_eq!(command("15.1"), "CREATE_REPLICATION_SLOT \"a\"\"b\" TEMPORARY PHYSICAL (RESERVE_WAL)");
         assert_eq!(command("14.1"), "CREATE_REPLICATION_SLOT \"a\"\"b\" TEMPORARY PHYSICAL RESERVE_WAL");
+    }
+
+    #[test]
+    fn rw_026_slot_names_are_quoted() {
+        let slot = CreateSlot { name: "a\"b".into(), temporary: false, reserve_wal: false };
+        assert_eq!(slot.command(features("18.1")), "CREATE_REPLICATION_SLOT \"a\"\"b\" PHYSICAL");
+        assert_eq!(read_slot("1\"b"), "READ_REPLICATION_SLOT \"1\"\"b\"");
+        assert_eq!(drop_slot(""), "DROP_REPLICATION_SLOT \"\"");
+    }
+
+    #[test]
+    fn rw_094_the_query_for_a_slot_is_quoted_and_asks_for_what_there_is() {
+        assert_eq!(
+            select_slot("s", features("13.0")),
+            "SELECT slot_type, restart_lsn, wal_status FROM pg_catalog.pg_replication_slots WHERE slot_name = E's'"
+        );
+        assert_eq!(
+            select_slot(r"\'", features("12.0")),
+            r"SELECT slot_type, restart_lsn, NULL FROM pg_catalog.pg_replication_slots WHERE slot_name = E'\\'''"
+        );
     }
 
     #[test]

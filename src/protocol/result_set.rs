@@ -1,5 +1,7 @@
 //! Result sets of replication commands, and the typed values they stand for.
 
+use std::fmt::{self, Write};
+
 use bytes::{Buf, Bytes};
 
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
@@ -36,7 +38,7 @@ pub enum ResultSetError {
     #[error("{0}")]
     Empty(&'static str),
     /// A value that cannot be read.
-    #[error("could not parse {what} \"{value}\"")]
+    #[error("could not parse {what} \"{}\"", Shown(.value))]
     Value {
         /// What it should be.
         what: &'static str,
@@ -44,12 +46,20 @@ pub enum ResultSetError {
         value: String,
     },
     /// The server gave the history of a timeline under another name.
-    #[error("server reported unexpected history file name for timeline {timeline}: {name}")]
+    #[error("server reported unexpected history file name for timeline {timeline}: {}", Shown(.name))]
     HistoryFileName {
         /// The timeline asked for.
         timeline: TimelineId,
         /// The name that came.
         name: String,
+    },
+    /// The position at which a slot keeps WAL cannot be read (RW-096).
+    #[error("could not parse restart_lsn \"{}\" for replication slot \"{slot}\"", Shown(.value))]
+    RestartLsn {
+        /// The slot's name.
+        slot: String,
+        /// The text that came.
+        value: String,
     },
     /// `wal_segment_size` is no size with a unit.
     #[error("WAL segment size could not be parsed")]
@@ -58,8 +68,21 @@ pub enum ResultSetError {
     #[error("remote server reported invalid WAL segment size ({0} bytes)")]
     SegmentSize(u64),
     /// `data_directory_mode` is no octal number.
-    #[error("group access flag could not be parsed: {0}")]
+    #[error("group access flag could not be parsed: {}", Shown(.0))]
     DataDirectoryMode(String),
+}
+
+/// A value that cannot be trusted, on its way into a message: on one line and not too long.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 200;
+        for c in self.0.chars().take(LONGEST) {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+        }
+        f.write_str(if self.0.chars().nth(LONGEST).is_some() { "…" } else { "" })
+    }
 }
 
 impl ResultSet {
@@ -91,12 +114,22 @@ impl ResultSet {
         Ok(())
     }
 
+    /// The bytes that a row takes in memory beyond its content.
+    pub fn row_overhead(&self) -> usize {
+        size_of::<Vec<Option<Bytes>>>() + self.columns * size_of::<Option<Bytes>>()
+    }
+
     /// The number of rows.
     pub fn row_count(&self) -> usize {
         self.rows.len()
     }
 
-    fn shape_error(&self, context: impl Into<String>, expected: &'static str) -> ResultSetError {
+    /// The number of columns.
+    pub(super) fn column_count(&self) -> usize {
+        self.columns
+    }
+
+    pub(super) fn shape_error(&self, context: impl Into<String>, expected: &'static str) -> ResultSetError {
         ResultSetError::Shape {
             context: context.into(),
             rows: self.rows.len(),
@@ -106,7 +139,7 @@ impl ResultSet {
     }
 
     /// The only row, which has at least `columns` values.
-    fn single_row(
+    pub(super) fn single_row(
         &self,
         columns: usize,
         context: impl Into<String>,
@@ -150,16 +183,6 @@ impl ResultSet {
         Ok(self.setting("could not fetch transaction_read_only:")? == "on")
     }
 
-    /// Checks the shape of the answer to `CREATE_REPLICATION_SLOT` (BB-118).
-    pub fn created_slot(&self, slot: &str) -> Result<(), ResultSetError> {
-        let context = || format!("could not create replication slot \"{slot}\":");
-        if self.columns == 4 {
-            self.single_row(4, context(), "1 rows and 4 fields").map(drop)
-        } else {
-            Err(self.shape_error(context(), "1 rows and 4 fields"))
-        }
-    }
-
     /// Reads the last result of `BASE_BACKUP` (BB-094).
     pub fn end_point(&self) -> Result<EndPoint, ResultSetError> {
         const NO_END: ResultSetError =
@@ -189,7 +212,7 @@ fn take_value(body: &mut Bytes) -> Result<Option<Bytes>, ResultSetError> {
     }
 }
 
-fn text(value: Option<&Bytes>) -> String {
+pub(super) fn text(value: Option<&Bytes>) -> String {
     value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
 }
 
@@ -198,7 +221,7 @@ fn lsn(value: Option<&Bytes>) -> Result<Lsn, ResultSetError> {
     value.parse().map_err(|_| ResultSetError::Value { what: "write-ahead log location", value })
 }
 
-fn timeline(value: Option<&Bytes>) -> Result<TimelineId, ResultSetError> {
+pub(super) fn timeline(value: Option<&Bytes>) -> Result<TimelineId, ResultSetError> {
     let value = text(value);
     value.parse().map_err(|_| ResultSetError::Value { what: "timeline", value })
 }
@@ -338,13 +361,13 @@ impl TryFrom<&ResultSet> for NextTimeline {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::{BufMut, BytesMut};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn result(columns: usize, rows: &[&[Option<&str>]]) -> ResultSet {
+    pub(in crate::protocol) fn result(columns: usize, rows: &[&[Option<&str>]]) -> ResultSet {
         let mut set = ResultSet::new(columns);
         for row in rows {
             let mut body = BytesMut::new();
@@ -428,6 +451,18 @@ mod tests {
     fn cn_319_null_and_empty_differ() {
         let set = result(2, &[&[None, Some("")]]);
         assert_eq!(set.rows[0], [None, Some(Bytes::new())]);
+    }
+
+    #[test]
+    fn cn_320_values_in_messages_are_short_and_on_one_line() {
+        let identify = |position: &str| {
+            let row = [Some("7000000000000000001"), Some("3"), Some(position)];
+            SystemIdentity::try_from(&result(3, &[&row])).unwrap_err().to_string()
+        };
+        let shown = "could not parse write-ahead log location \"0/\\n\\u{0}\\u{1b}é\"";
+        assert_eq!(identify("0/\n\0\u{1b}é"), shown);
+        let long = format!("could not parse write-ahead log location \"{}…\"", "é".repeat(200));
+        assert_eq!(identify(&"é".repeat(1 << 20)), long);
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use crate::types::ServerVersion;
 /// The newest major version that this client was tested with.
 const NEWEST_KNOWN: u32 = 18;
 
-/// The oldest major version that backups are taken from.
+/// The oldest major version that this client works with.
 const OLDEST_SUPPORTED: u32 = 10;
 
 /// What a server of some version understands and sends (section 9.1 of the backup behaviours).
@@ -37,11 +37,17 @@ pub struct ServerFeatures {
     pub targets: bool,
     /// The server can compress archives.
     pub server_compression: bool,
+    /// `READ_REPLICATION_SLOT`.
+    pub read_replication_slot: bool,
+    /// A slot may lose the WAL that it reserved, and `pg_replication_slots` has a column that says so.
+    pub slots_can_be_lost: bool,
+    /// The server streams from no slot that has lost its WAL.
+    pub refuses_lost_slots: bool,
     /// WAL summaries and with them `pg_wal/summaries` and incremental backups.
     pub wal_summaries: bool,
 }
 
-/// A server that is too old for this client to take a backup from.
+/// A server that is too old for this client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("incompatible server version {0}")]
 pub struct UnsupportedServer(pub ServerVersion);
@@ -66,13 +72,16 @@ impl ServerFeatures {
             tar_terminator: major >= 15,
             targets: major >= 15,
             server_compression: major >= 15,
+            read_replication_slot: major >= 15,
+            slots_can_be_lost: major >= 13,
+            refuses_lost_slots: major >= 18,
             wal_summaries: major >= 17,
         }
     }
 
-    /// Checks that a base backup can be taken from a server of that version (BB-052). One that is newer than all that
-    /// are known is taken for the newest of those.
-    pub fn for_base_backup(version: &ServerVersion) -> Result<Self, UnsupportedServer> {
+    /// Checks that this client works with servers of that version (BB-052, RW-063). One that is newer than all that are
+    /// known is taken for the newest of those.
+    pub fn supported(version: &ServerVersion) -> Result<Self, UnsupportedServer> {
         if version.major() < OLDEST_SUPPORTED {
             return Err(UnsupportedServer(version.clone()));
         }
@@ -86,7 +95,7 @@ mod tests {
 
     #[test]
     fn bb_052_servers_before_10_are_refused_and_newer_ones_taken() {
-        let checked = |text| ServerFeatures::for_base_backup(&ServerVersion::parse(text));
+        let checked = |text| ServerFeatures::supported(&ServerVersion::parse(text));
         for (version, known) in [
             ("10.0", true),
             ("14.23", true),

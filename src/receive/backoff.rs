@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 /// The first failure after a stream costs nothing, each one after it a longer pause (OP-35).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backoff {
+    /// No pause is longer.
+    longest: Duration,
     /// The failures since the last stream that lasted.
     failures: u32,
 }
@@ -13,18 +15,19 @@ impl Backoff {
     /// The pause after the second failure in a row.
     const SHORTEST: Duration = Duration::from_millis(100);
 
-    /// No pause is longer; the one that PostgreSQL's program always makes.
-    const LONGEST: Duration = Duration::from_secs(5);
-
     /// A stream that lasted so long was a good one.
     pub(super) const GOOD: Duration = Duration::from_secs(1);
+
+    pub(super) const fn up_to(longest: Duration) -> Self {
+        Self { longest, failures: 0 }
+    }
 
     /// The pause before the next attempt. `chance`, from 0 up to 1, spreads clients that lost the same server.
     pub(super) fn after_failure(&mut self, chance: f64) -> Duration {
         let doublings = self.failures.checked_sub(1);
         self.failures = self.failures.saturating_add(1);
         let Some(doublings) = doublings else { return Duration::ZERO };
-        let pause = Self::SHORTEST.saturating_mul(1 << doublings.min(16)).min(Self::LONGEST);
+        let pause = Self::SHORTEST.saturating_mul(1 << doublings.min(16)).min(self.longest);
         pause.mul_f64(1.0 - chance / 2.0)
     }
 
@@ -40,7 +43,8 @@ mod tests {
 
     #[test]
     fn rw_207_at_once_and_then_longer_and_longer_up_to_five_seconds() {
-        let mut backoff = Backoff::default();
+        let longest = Duration::from_secs(5);
+        let mut backoff = Backoff::up_to(longest);
         let pauses = |backoff: &mut Backoff, chance| -> Vec<u128> {
             (0..9).map(|_| backoff.after_failure(chance).as_millis()).collect()
         };
@@ -49,7 +53,7 @@ mod tests {
         backoff.reset();
         assert_eq!(pauses(&mut backoff, 1.0), full.map(|pause| pause / 2));
         for _ in 0..1000 {
-            assert_eq!(backoff.after_failure(0.0), Backoff::LONGEST);
+            assert_eq!(backoff.after_failure(0.0), longest);
         }
     }
 }

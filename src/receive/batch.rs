@@ -53,22 +53,40 @@ impl Batch {
     /// Adds what follows.
     pub(super) fn push(&mut self, cut: Cut) {
         let (start, end) = (cut.start, cut.end());
-        if cut.data.len() >= Self::SMALL {
-            let data = PieceData::Slice(cut.data);
-            self.pieces.push(Piece { segment: cut.segment, data, start, end, completes: cut.completes });
+        let data = if cut.data.len() >= Self::SMALL {
+            PieceData::Slice(cut.data)
+        } else if self.gather(cut.segment, &cut.data, end, cut.completes) {
             return;
-        }
+        } else {
+            PieceData::Gathered(cut.data.to_vec())
+        };
+        self.pieces.push(Piece { segment: cut.segment, data, start, end, completes: cut.completes });
+    }
+
+    /// Adds a batch that follows: one sync, if any, is for both.
+    pub(super) fn append(&mut self, mut next: Self) {
+        self.sync |= next.sync;
+        let joined = match next.pieces.first() {
+            Some(Piece { segment, data: PieceData::Gathered(data), end, completes, .. }) => {
+                self.gather(*segment, data, *end, *completes)
+            }
+            _ => false,
+        };
+        self.pieces.extend(next.pieces.drain(usize::from(joined)..));
+    }
+
+    /// Copies bytes that follow behind the last piece, if that is a copy itself and has room.
+    fn gather(&mut self, segment: WalFileName, data: &[u8], end: Lsn, completes: bool) -> bool {
         if let Some(last) = self.pieces.last_mut()
             && let PieceData::Gathered(gathered) = &mut last.data
-            && last.segment == cut.segment
-            && gathered.len() + cut.data.len() <= Self::GATHERED
+            && last.segment == segment
+            && gathered.len() + data.len() <= Self::GATHERED
         {
-            gathered.extend_from_slice(&cut.data);
-            (last.end, last.completes) = (end, cut.completes);
-            return;
+            gathered.extend_from_slice(data);
+            (last.end, last.completes) = (end, completes);
+            return true;
         }
-        let data = PieceData::Gathered(cut.data.to_vec());
-        self.pieces.push(Piece { segment: cut.segment, data, start, end, completes: cut.completes });
+        false
     }
 }
 
@@ -92,15 +110,20 @@ mod tests {
     proptest! {
         #[test]
         fn batches_keep_every_byte_and_few_pieces(
-            lengths in proptest::collection::vec(prop_oneof![1usize..300, 1usize..200_000], 0..200)
+            lengths in proptest::collection::vec(prop_oneof![1usize..300, 1usize..200_000], 0..200),
+            batch_length in 1usize..50,
         ) {
             let size = SegmentSize::new(1 << 20).unwrap();
             let mut cutter = SegmentCutter::new(TimelineId::FIRST, Lsn::new(size.as_u64()), size);
             let (mut batch, mut sent) = (Batch::default(), Vec::new());
-            for (i, length) in lengths.iter().enumerate() {
-                let run = Bytes::from(vec![i as u8; *length]);
-                sent.extend_from_slice(&run);
-                cutter.push(cutter.position(), run).unwrap().for_each(|cut| batch.push(cut));
+            for lengths in lengths.chunks(batch_length) {
+                let mut next = Batch::default();
+                for length in lengths {
+                    let run = Bytes::from(vec![sent.len() as u8; *length]);
+                    sent.extend_from_slice(&run);
+                    cutter.push(cutter.position(), run).unwrap().for_each(|cut| next.push(cut));
+                }
+                batch.append(next);
             }
 
             let (mut kept, mut small_before) = (Vec::new(), false);

@@ -1,19 +1,19 @@
 //! The thread that writes and syncs segments, so that the task on the network never waits for a disk.
 //!
-//! In come batches and orders, through a queue of a few entries whose bytes the sender bounds by the
-//! progress it sees; out come the positions the disk has reached. The first error ends the thread,
-//! and nothing is called durable after it.
+//! In come batches and orders, whose bytes the sender bounds by the progress it sees; out come the
+//! positions the disk has reached. The first error ends the thread, and nothing is called durable
+//! after it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::archive::{ArchiveEnd, WalArchive};
 use super::batch::Batch;
+use super::command_queue::{CommandSender, command_queue};
 use super::disk_progress::DiskProgress;
-use super::segment_writer::{Command, KnownCluster, Order, Writer};
+use super::progress_channel::{ProgressReceiver, Wake, progress_channel};
+use super::segment_writer::{KnownCluster, Order, Writer};
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Durable, StorageError};
 use crate::types::{Lsn, OsError, TimelineId};
@@ -43,28 +43,22 @@ type Ended = (Box<dyn WalArchive>, Result<(), StorageError>);
 pub(super) struct DiskThread {
     /// What was received and not yet handed over.
     waiting: Batch,
-    commands: Option<mpsc::Sender<Command>>,
-    progress: watch::Receiver<DiskProgress>,
+    commands: CommandSender,
+    progress: ProgressReceiver,
     outcome: Option<oneshot::Receiver<Ended>>,
     /// The archive, once the thread has ended.
     archive: Option<Box<dyn WalArchive>>,
-    abandoned: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl DiskThread {
-    /// Batches that may wait in the queue. While it is full the next batch grows instead, so a slow
-    /// disk gets fewer and larger writes.
-    const QUEUE: usize = 8;
-
     /// Starts the thread.
     pub(super) fn spawn(archive: Box<dyn WalArchive>) -> Result<Self, DiskError> {
         let beginning = DiskProgress { written: Lsn::ZERO, flushed: Durable::nothing_before(Lsn::ZERO) };
-        let (commands, inbox) = mpsc::channel(Self::QUEUE);
-        let (publish, progress) = watch::channel(beginning);
+        let (commands, inbox) = command_queue();
+        let (publish, progress) = progress_channel(beginning);
         let (tell, outcome) = oneshot::channel();
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let writer = Writer::new(archive, inbox, publish, Arc::clone(&abandoned));
+        let writer = Writer::new(archive, beginning, inbox, publish);
         let thread = std::thread::Builder::new()
             .name("wal-writer".to_owned())
             .spawn(move || {
@@ -74,25 +68,29 @@ impl DiskThread {
             .map_err(|error| DiskError::Start(error.into()))?;
         Ok(Self {
             waiting: Batch::default(),
-            commands: Some(commands),
+            commands,
             progress,
             outcome: Some(outcome),
             archive: None,
-            abandoned,
             thread: Some(thread),
         })
     }
 
     /// How far the disk has come.
     pub(super) fn progress(&self) -> DiskProgress {
-        *self.progress.borrow()
+        self.progress.latest()
     }
 
-    /// Waits until the disk has come further, or failed. Cancel safe.
+    /// Says what [`progress_changed`](Self::progress_changed) is to wait for, and how far the disk has come by now.
+    pub(super) fn wake_at(&self, wake: Wake) -> DiskProgress {
+        self.progress.wake_at(wake)
+    }
+
+    /// Waits until the disk has come as far as was said, or failed. Cancel safe.
     pub(super) async fn progress_changed(&mut self) -> Result<DiskProgress, DiskError> {
         match self.progress.changed().await {
-            Ok(()) => Ok(*self.progress.borrow_and_update()),
-            Err(_) => Err(self.failure().await),
+            Some(progress) => Ok(progress),
+            None => Err(self.failure().await),
         }
     }
 
@@ -106,13 +104,11 @@ impl DiskThread {
         self.waiting.sync = true;
     }
 
-    /// Queues what waits, or leaves it as it is while the queue is full. Room comes with progress.
-    pub(super) fn try_hand_over(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if let Some(Ok(place)) = self.commands.as_ref().map(mpsc::Sender::try_reserve) {
-            place.send(Command::Write(std::mem::take(&mut self.waiting)));
+    /// Hands over what waits.
+    pub(super) fn hand_over(&mut self) {
+        if !self.waiting.is_empty() {
+            self.commands.write(std::mem::take(&mut self.waiting));
+            self.wake();
         }
     }
 
@@ -149,8 +145,8 @@ impl DiskThread {
 
     /// Ends the thread, which writes everything that came, and gives back the archive, unless that panicked.
     pub(super) async fn release(mut self) -> (Option<Box<dyn WalArchive>>, Result<(), DiskError>) {
-        let handed_over = self.hand_over().await;
-        let outcome = handed_over.and(self.outcome().await);
+        self.hand_over();
+        let outcome = self.outcome().await;
         if let Some(thread) = self.thread.take() {
             // It has told its outcome, or panicked: there is nothing left to wait for.
             let _ = thread.join();
@@ -160,25 +156,19 @@ impl DiskThread {
 
     async fn order<T>(&mut self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, DiskError> {
         let (answer, answered) = oneshot::channel();
-        self.hand_over().await?;
-        self.send(Command::Order(order(answer))).await?;
+        self.hand_over();
+        self.commands.order(order(answer));
+        self.wake();
         match answered.await {
             Ok(answer) => Ok(answer),
             Err(_) => Err(self.failure().await),
         }
     }
 
-    async fn hand_over(&mut self) -> Result<(), DiskError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        if waiting.is_empty() { Ok(()) } else { self.send(Command::Write(waiting)).await }
-    }
-
-    async fn send(&mut self, command: Command) -> Result<(), DiskError> {
-        let sent = match &self.commands {
-            Some(commands) => commands.send(command).await.is_ok(),
-            None => false,
-        };
-        if sent { Ok(()) } else { Err(self.failure().await) }
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 
     /// Why the thread has ended.
@@ -188,7 +178,8 @@ impl DiskThread {
 
     /// Takes nothing more and waits for the end of the thread. Gives an error once.
     async fn outcome(&mut self) -> Result<(), DiskError> {
-        self.commands = None;
+        self.commands.close();
+        self.wake();
         let Some(outcome) = self.outcome.take() else {
             return if self.archive.is_some() { Ok(()) } else { Err(DiskError::Died) };
         };
@@ -200,8 +191,8 @@ impl DiskThread {
 
 impl Drop for DiskThread {
     fn drop(&mut self) {
-        self.abandoned.store(true, Ordering::Relaxed);
-        self.commands = None;
+        self.commands.abandon();
+        self.wake();
         if let Some(thread) = self.thread.take() {
             // A panic over there has been told already, or nobody is left who could be told.
             let _ = thread.join();
@@ -211,7 +202,7 @@ impl Drop for DiskThread {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use bytes::Bytes;
 
@@ -290,7 +281,14 @@ mod tests {
         if sync {
             disk.request_sync();
         }
-        disk.hand_over().await
+        disk.hand_over();
+        Ok(())
+    }
+
+    async fn flushed(disk: &mut DiskThread, position: Lsn) {
+        while disk.progress().flushed.value() < position {
+            disk.progress_changed().await.unwrap();
+        }
     }
 
     fn nothing_before(start: Lsn) -> Durable<Lsn> {
@@ -316,6 +314,7 @@ mod tests {
             disk.begin(nothing_before(cutter.position())).await.unwrap();
             push(&mut disk, &mut cutter, 1 << 20, true).await.unwrap();
             push(&mut disk, &mut cutter, 100_000, true).await.unwrap();
+            flushed(&mut disk, cutter.position()).await;
             push(&mut disk, &mut cutter, 50_000, false).await.unwrap();
             assert_eq!(disk.close_segment().await.unwrap().value(), cutter.position());
             assert_eq!(disk.progress().written, cutter.position());

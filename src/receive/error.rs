@@ -4,9 +4,8 @@ use super::disk_thread::DiskError;
 use super::observer::RefusedArchive;
 use crate::client::ClientError;
 use crate::connection::ConnectError;
-use crate::protocol::UnsupportedServer;
 use crate::storage::StorageError;
-use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
+use crate::types::{Lsn, SegmentSize, ServerVersion, SystemId, TimelineId};
 use crate::wal::{DiscontinuityError, TimelineHistoryError, WalError};
 
 /// The receiver could not go on.
@@ -67,6 +66,21 @@ pub enum ReceiveError {
         /// Where it begins.
         start: Lsn,
     },
+    /// The server says of the next timeline that it began elsewhere than the history of that timeline says.
+    #[error(
+        "server reported timeline {next} to begin at {start}, but in its history timeline {current} {}",
+        .switch_point.map_or_else(|| "does not occur".to_owned(), |at| format!("is left at {at}"))
+    )]
+    ForkPoint {
+        /// The timeline that has ended.
+        current: TimelineId,
+        /// The timeline that follows.
+        next: TimelineId,
+        /// Where it begins as the server says.
+        start: Lsn,
+        /// Where the other was left, if it is in the history at all.
+        switch_point: Option<Lsn>,
+    },
     /// The server ended the stream, and the timeline goes on (BB-192).
     #[error("replication stream was terminated before stop point")]
     Terminated,
@@ -74,8 +88,27 @@ pub enum ReceiveError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server is too old to stream from (RW-063).
-    #[error(transparent)]
-    UnsupportedServer(#[from] UnsupportedServer),
+    #[error(
+        "incompatible server version {0}; client does not support streaming from server versions older than 10"
+    )]
+    UnsupportedServer(ServerVersion),
+    /// The connection is bound to a database, so it is none for physical replication (RW-062).
+    #[error(
+        "replication connection{} is unexpectedly database specific",
+        .slot.as_ref().map(|slot| format!(" using slot \"{slot}\"")).unwrap_or_default()
+    )]
+    DatabaseSpecific {
+        /// The slot to stream from.
+        slot: Option<String>,
+    },
+    /// The server that answers now belongs to another cluster than the one before (OP-01).
+    #[error("server is of a different database system than before: identifier {found}, was {expected}")]
+    OtherSystem {
+        /// The cluster before.
+        expected: SystemId,
+        /// The cluster now.
+        found: SystemId,
+    },
     /// The server that answers now has segments of another size than the one before (OP-05).
     #[error("server has WAL segments of {} bytes, but had some of {} bytes before", .found.as_u64(), .expected.as_u64())]
     SegmentSizeChanged {
@@ -102,7 +135,10 @@ pub enum ReceiveError {
     #[error(transparent)]
     Slot(#[from] SlotError),
     /// The server has removed WAL that the archive needs next. It is lost, unless another server has it.
-    #[error("WAL is missing in the archive from {from} on: the server has removed it")]
+    #[error(
+        "WAL is missing in the archive from {from} {} on timeline {timeline}: the server has removed it",
+        .to.map_or_else(|| "on".to_owned(), |to| format!("to {to}"))
+    )]
     Gap {
         /// The first position that is missing.
         from: Lsn,
@@ -113,6 +149,9 @@ pub enum ReceiveError {
         /// What the server said.
         source: Box<ClientError>,
     },
+    /// The server does not stream from the slot any more, because that has lost what it promised to keep (RW-093).
+    #[error(transparent)]
+    SlotInvalidated(Box<ClientError>),
     /// Nothing came from the server for so long, although it was asked (OP-25).
     #[error("no message from the server for {} seconds", .0.as_secs())]
     Silent(std::time::Duration),
@@ -142,14 +181,20 @@ impl ReceiveError {
         matches!(self, Self::Terminated | Self::Client(ClientError::Termination(_)))
     }
 
+    /// Whether it is the server that is wrong, so that another one may do.
+    pub(super) fn is_of_this_server(&self) -> bool {
+        match self.refused_archive() {
+            Some(refusal) => is_of_the_moment(refusal),
+            None => self.is_gap() || matches!(self, Self::TimelineNotPresent(_)),
+        }
+    }
+
     /// Whether another attempt may go better without anybody doing something here first. That a server refuses is
     /// not for ever (RW-210).
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Disk(DiskError::Storage(error)) => match self.refused_archive() {
-                Some(refusal) => {
-                    matches!(refusal, RefusedArchive::NewerTimeline(_) | RefusedArchive::OffHistory { .. })
-                }
+                Some(refusal) => is_of_the_moment(refusal),
                 None => error.is_retryable(),
             },
             Self::Disk(_)
@@ -158,7 +203,9 @@ impl ReceiveError {
             | Self::UnsupportedServer(_)
             | Self::Gap { .. }
             | Self::Slot(SlotError::Invalidated(_))
-            | Self::Client(ClientError::IntegerDatetimes(_))
+            | Self::SlotInvalidated(_)
+            | Self::OtherSystem { .. }
+            | Self::DatabaseSpecific { .. }
             | Self::Cancelled => false,
             _ => true,
         }
@@ -166,7 +213,7 @@ impl ReceiveError {
 
     /// Whether the archive lacks WAL that the server does not have any more.
     pub fn is_gap(&self) -> bool {
-        matches!(self, Self::Gap { .. } | Self::Slot(SlotError::Invalidated(_)))
+        matches!(self, Self::Gap { .. } | Self::SlotInvalidated(_) | Self::Slot(SlotError::Invalidated(_)))
     }
 
     /// Why the archive must not get this server's WAL, if that is it.
@@ -188,8 +235,14 @@ impl ReceiveError {
             | Self::Wal(_)
             | Self::RecordsMissing { .. }
             | Self::GapBeforeNextTimeline { .. }
+            | Self::ForkPoint { .. }
             | Self::Terminated => true,
             _ => false,
         }
     }
+}
+
+/// Whether the archive may be taken by another server, or by this one later.
+fn is_of_the_moment(refusal: &RefusedArchive) -> bool {
+    matches!(refusal, RefusedArchive::NewerTimeline(_) | RefusedArchive::OffHistory { .. })
 }

@@ -3,13 +3,15 @@
 //! In come the time, the positions that the disk has reached, and the server's requests; out come
 //! status updates. It reads no clock and sends nothing itself. A position goes out as flushed only
 //! if it came in as [`Durable`], and one goes out as written only after the kernel took the bytes.
+//! What went out as flushed never goes back while one timeline is received, over all connections:
+//! until the disk is there again, the server hears nothing of it.
 
 use std::time::{Duration, Instant};
 
 use super::disk_progress::DiskProgress;
 use crate::protocol::StandbyStatus;
 use crate::storage::Durable;
-use crate::types::Lsn;
+use crate::types::{Lsn, SegmentSize};
 
 /// What the server learns about durable positions (RW-130 … RW-132).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,11 +20,22 @@ pub enum FlushReport {
     #[default]
     Nothing,
     /// The ends of complete segments, of an archive that does not sync what it writes (OP-09).
-    Segments,
+    Segments(SegmentSize),
     /// Each position that happens to become durable, so that a slot can let go of WAL.
     WhenDurable,
     /// The same, and everything received is made durable as soon as it is written.
     Synchronous,
+}
+
+impl FlushReport {
+    /// The flush position of an update when so much is durable.
+    fn flushed(self, durable: Durable<Lsn>) -> Lsn {
+        match self {
+            Self::Nothing => Lsn::ZERO,
+            Self::Segments(size) => durable.value().segment_start(size),
+            Self::WhenDurable | Self::Synchronous => durable.value(),
+        }
+    }
 }
 
 /// When status updates are due.
@@ -34,8 +47,10 @@ pub struct Feedback {
     flushed: Durable<Lsn>,
     /// When the last update went out, or the stream began.
     last_sent: Instant,
-    /// The flush position of the last update.
+    /// The flush position of the last update; before that, the one that it begins with.
     last_flushed: Lsn,
+    /// The highest flush position that the server was told on this timeline, also over earlier connections.
+    known_flushed: Lsn,
     /// Whether the update at the beginning is still to be sent.
     beginning: bool,
     request: Option<Request>,
@@ -71,7 +86,7 @@ impl Feedback {
     const PATIENCE: Duration = Duration::from_millis(100);
 
     /// How often the server hears of a client that does not read, because a request may wait unread.
-    const WHILE_PAUSED: Duration = Duration::from_secs(1);
+    const WHILE_PAUSED: Duration = Duration::from_millis(500);
 
     /// For a stream that begins at `start`. An interval of nothing, or of zero, means that updates go
     /// out only for a reason.
@@ -83,7 +98,8 @@ impl Feedback {
             written: start.value(),
             flushed: start,
             last_sent: now,
-            last_flushed: start.value(),
+            last_flushed: report.flushed(start),
+            known_flushed: Lsn::ZERO,
             beginning: interval.is_some(),
             request: None,
             reading_paused: false,
@@ -96,6 +112,24 @@ impl Feedback {
     pub fn with_receive_timeout(mut self, timeout: Option<Duration>, now: Instant) -> Self {
         self.silence = timeout.map(|bound| Silence { bound, since: now, asked: None });
         self
+    }
+
+    /// Goes on after a stream of the same timeline in which the server heard of `flushed`. The archive may go on
+    /// before that: in the middle of a record there is nothing to go on from (RW-235).
+    pub fn with_known_flushed(mut self, flushed: Lsn) -> Self {
+        self.known_flushed = flushed;
+        self.last_flushed = self.told_flushed();
+        self
+    }
+
+    /// The highest flush position that the server was told on this timeline; zero if it was told none.
+    pub fn known_flushed(&self) -> Lsn {
+        self.known_flushed
+    }
+
+    /// From now on the server learns something else about durable positions.
+    pub fn set_report(&mut self, report: FlushReport) {
+        self.report = report;
     }
 
     /// How long the server may be silent; zero where that does not matter.
@@ -133,6 +167,21 @@ impl Feedback {
         matches!(self.report, FlushReport::WhenDurable | FlushReport::Synchronous)
     }
 
+    /// The position that the disk has to come to before a requested update goes out.
+    pub(super) fn awaited(&self) -> Option<Lsn> {
+        self.request.map(|request| request.reached)
+    }
+
+    /// Whether the server learns about durable positions.
+    pub(super) fn tells_flush(&self) -> bool {
+        self.report != FlushReport::Nothing
+    }
+
+    /// Whether the server's messages are left unread.
+    pub(super) fn is_reading_paused(&self) -> bool {
+        self.reading_paused
+    }
+
     /// Whether the server's messages are left unread for now, so that its silence means nothing.
     pub fn set_reading_paused(&mut self, paused: bool, now: Instant) {
         if self.reading_paused != paused {
@@ -144,7 +193,8 @@ impl Feedback {
     /// The instant from which [`Feedback::poll`] gives an update; nothing if only an event can bring
     /// one about. An instant in the past means now.
     pub fn due(&self) -> Option<Instant> {
-        let at_once = self.beginning || self.has_news() || self.request.is_some_and(|r| self.satisfies(r));
+        let begins = self.beginning && !self.is_behind();
+        let at_once = begins || self.has_news() || self.request.is_some_and(|r| self.satisfies(r));
         [
             at_once.then_some(self.last_sent),
             self.request.map(|request| request.latest),
@@ -169,9 +219,10 @@ impl Feedback {
         self.beginning = false;
         self.request = None;
         self.last_sent = now;
-        self.last_flushed = self.flushed.value();
-        let flushed = if self.report == FlushReport::Nothing { Lsn::ZERO } else { self.flushed.value() };
-        Some(StandbyStatus { written: self.written, flushed, applied: Lsn::ZERO, reply_requested })
+        self.last_flushed = self.told_flushed();
+        self.known_flushed = self.known_flushed.max(self.last_flushed);
+        let (written, flushed) = (self.written, self.last_flushed);
+        Some(StandbyStatus { written, flushed, applied: Lsn::ZERO, reply_requested })
     }
 
     /// When the server is to be asked for an answer, or is dead if it was asked.
@@ -182,7 +233,17 @@ impl Feedback {
 
     /// A server that waits for durable positions has not heard of the last one (OP-07).
     fn has_news(&self) -> bool {
-        self.report != FlushReport::Nothing && self.flushed.value() > self.last_flushed
+        self.told_flushed() > self.last_flushed
+    }
+
+    /// Whether the server knows of more than is known to be durable now.
+    fn is_behind(&self) -> bool {
+        self.report.flushed(self.flushed) < self.known_flushed
+    }
+
+    /// The flush position of an update; zero says nothing, and the server keeps what it knows.
+    fn told_flushed(&self) -> Lsn {
+        if self.is_behind() { Lsn::ZERO } else { self.report.flushed(self.flushed) }
     }
 
     fn satisfies(&self, request: Request) -> bool {
@@ -192,6 +253,8 @@ impl Feedback {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const START: Lsn = Lsn::new(0x0100_0000);
@@ -210,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn bb_187_one_at_the_beginning_and_then_one_each_interval() {
+    fn bb_187_rw_118_rw_119_one_at_the_beginning_and_then_one_each_interval() {
         let t0 = Instant::now();
         let mut feedback =
             Feedback::new(Some(10 * SECOND), FlushReport::Nothing, Durable::nothing_before(START), t0);
@@ -221,6 +284,13 @@ mod tests {
         assert_eq!(feedback.poll(t0 + 9 * SECOND), None);
         assert_eq!(feedback.poll(t0 + 10 * SECOND), Some(status(at(500), Lsn::ZERO)));
         assert_eq!(feedback.due(), Some(t0 + 20 * SECOND));
+        // The interval counts from the last update, whatever that was for.
+        feedback.requested(at(500), t0 + 15 * SECOND);
+        assert_eq!(feedback.poll(t0 + 15 * SECOND), Some(status(at(500), Lsn::ZERO)));
+        assert_eq!(feedback.due(), Some(t0 + 25 * SECOND));
+        // One that is late is not made up for.
+        assert!(feedback.poll(t0 + 99 * SECOND).is_some());
+        assert_eq!(feedback.due(), Some(t0 + 109 * SECOND));
     }
 
     #[test]
@@ -257,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn bb_188_without_a_slot_nothing_is_told_of_the_disk() {
+    fn bb_188_rw_130_rw_133_without_a_slot_nothing_is_told_of_the_disk() {
         let t0 = Instant::now();
         let mut feedback =
             Feedback::new(Some(SECOND), FlushReport::Nothing, Durable::nothing_before(START), t0);
@@ -268,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn bb_189_with_a_slot_the_start_and_then_each_durable_position_at_once() {
+    fn bb_189_rw_131_rw_132_with_a_slot_the_start_and_then_each_durable_position_at_once() {
         let t0 = Instant::now();
         for report in [FlushReport::WhenDurable, FlushReport::Synchronous] {
             let mut feedback = Feedback::new(Some(10 * SECOND), report, Durable::nothing_before(START), t0);
@@ -278,6 +348,104 @@ mod tests {
             feedback.progress(progress(20, 10));
             assert_eq!(feedback.poll(t0 + SECOND), Some(status(at(20), at(10))));
             assert_eq!(feedback.poll(t0 + SECOND), None);
+        }
+    }
+
+    #[test]
+    fn rw_136_of_an_archive_that_does_not_sync_only_whole_segments_are_told() {
+        let t0 = Instant::now();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let start = Durable::nothing_before(at(500));
+        let mut feedback = Feedback::new(Some(10 * SECOND), FlushReport::Segments(size), start, t0);
+        assert!(!feedback.wants_flush());
+        assert_eq!(feedback.poll(t0), Some(status(at(500), START)));
+        feedback.progress(progress(900, 800));
+        assert_eq!(feedback.poll(t0 + SECOND), None);
+        feedback.requested(at(900), t0 + SECOND);
+        assert_eq!(feedback.poll(t0 + SECOND), Some(status(at(900), START)));
+        feedback.progress(progress((1 << 20) + 7, (1 << 20) + 7));
+        assert_eq!(feedback.poll(t0 + SECOND), Some(status(at((1 << 20) + 7), at(1 << 20))));
+    }
+
+    #[test]
+    fn rw_134_rw_235_what_was_told_before_does_not_go_back() {
+        let t0 = Instant::now();
+        for (report, interval) in
+            [(FlushReport::Synchronous, None), (FlushReport::WhenDurable, Some(10 * SECOND))]
+        {
+            let mut feedback = Feedback::new(interval, report, Durable::nothing_before(START), t0)
+                .with_known_flushed(at(100));
+            // The first update waits for what is known already, and a requested one says nothing of it.
+            assert_eq!(feedback.poll(t0), None);
+            feedback.requested(START, t0);
+            assert_eq!(feedback.poll(t0), Some(status(START, Lsn::ZERO)));
+            feedback.progress(progress(120, 99));
+            assert_eq!(feedback.poll(t0 + SECOND), None);
+            assert_eq!(feedback.known_flushed(), at(100));
+            feedback.progress(progress(120, 100));
+            assert_eq!(feedback.poll(t0 + SECOND), Some(status(at(120), at(100))));
+            feedback.progress(progress(120, 120));
+            assert_eq!(feedback.poll(t0 + SECOND), Some(status(at(120), at(120))));
+            assert_eq!(feedback.known_flushed(), at(120));
+        }
+        let mut late =
+            Feedback::new(Some(10 * SECOND), FlushReport::Synchronous, Durable::nothing_before(START), t0)
+                .with_known_flushed(at(100));
+        assert_eq!(late.poll(t0 + 9 * SECOND), None);
+        assert_eq!(late.poll(t0 + 10 * SECOND), Some(status(START, Lsn::ZERO)));
+    }
+
+    #[test]
+    fn rw_120_rw_137_what_is_acknowledged_first_is_told_at_once_even_if_it_is_the_start() {
+        let t0 = Instant::now();
+        let mut feedback = Feedback::new(None, FlushReport::Nothing, Durable::nothing_before(START), t0);
+        feedback.progress(progress(30, 0));
+        assert_eq!(feedback.poll(t0), None);
+        feedback.set_report(FlushReport::WhenDurable);
+        assert_eq!(feedback.poll(t0), Some(status(at(30), START)));
+        assert_eq!(feedback.poll(t0), None);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: what is told is true, does not go back, and is not late.
+        #[test]
+        fn rw_125_rw_135_i_001_i_002_what_is_told_is_true_and_never_goes_back(
+            report in prop_oneof![
+                Just(FlushReport::Nothing),
+                Just(FlushReport::Segments(SegmentSize::new(1 << 20).unwrap())),
+                Just(FlushReport::WhenDurable),
+                Just(FlushReport::Synchronous),
+            ],
+            interval in prop_oneof![Just(None), (0u64..3).prop_map(|seconds| Some(seconds as u32 * SECOND))],
+            known in 0u64..3_000_000,
+            events in proptest::collection::vec((0u8..5, 0u64..1_500_000, 0u64..2_000), 1..60),
+        ) {
+            let (mut now, mut disk) = (Instant::now(), progress(0, 0));
+            let known = if report == FlushReport::Nothing { Lsn::ZERO } else { at(known) };
+            let mut feedback = Feedback::new(interval, report, disk.flushed, now).with_known_flushed(known);
+            let (mut told, mut last_sent) = (known, now);
+            for (event, bytes, milliseconds) in events {
+                match event {
+                    0 => disk.written = disk.written + bytes,
+                    1 => disk.flushed = Durable::nothing_before(disk.written.min(disk.flushed.value() + bytes)),
+                    2 => feedback.requested(disk.written + bytes, now),
+                    3 => feedback.set_reading_paused(bytes % 2 == 0, now),
+                    _ => now += Duration::from_millis(milliseconds),
+                }
+                feedback.progress(disk);
+                if let Some(sent) = feedback.poll(now) {
+                    prop_assert_eq!(sent.written, disk.written);
+                    prop_assert!(sent.flushed <= disk.flushed.value());
+                    prop_assert!(sent.flushed == Lsn::ZERO || sent.flushed >= told);
+                    prop_assert_eq!(sent.applied, Lsn::ZERO);
+                    prop_assert!(report != FlushReport::Nothing || sent.flushed == Lsn::ZERO);
+                    (told, last_sent) = (told.max(sent.flushed), now);
+                }
+                prop_assert_eq!(feedback.poll(now), None);
+                if let Some(interval) = interval.filter(|interval| !interval.is_zero()) {
+                    prop_assert!(now < last_sent + interval);
+                }
+            }
         }
     }
 

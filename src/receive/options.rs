@@ -55,6 +55,8 @@ pub struct RunOptions {
     pub end: Option<Lsn>,
     /// What happens when the connection is lost.
     pub reconnect: Reconnect,
+    /// The longest pause before a new connection (OP-35).
+    pub longest_pause: Duration,
     /// How long a server may be silent, although asked for an answer after half of it, until it counts as dead; none
     /// waits for ever (OP-25).
     pub receive_timeout: Option<Duration>,
@@ -65,7 +67,7 @@ pub struct RunOptions {
 pub enum Reconnect {
     /// The run ends with the error (`--no-loop`).
     Never,
-    /// A new one is made, at once and then after longer and longer pauses of up to 5 seconds (OP-35).
+    /// A new one is made, at once and then after longer and longer pauses (OP-35).
     Always {
         /// Whether that holds for the very first one too, which otherwise ends the run (OP-12).
         even_first: bool,
@@ -84,6 +86,7 @@ impl Default for RunOptions {
             durable: true,
             end: None,
             reconnect: Reconnect::Always { even_first: false, give_up_after: None },
+            longest_pause: Duration::from_secs(5),
             receive_timeout: Some(Duration::from_mins(1)),
         }
     }

@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use super::disk_thread::DiskThread;
 use super::error::ReceiveError;
 use super::feedback::Feedback;
+use super::flush_pace::FlushPace;
 use super::overlap::Overlap;
+use super::progress_channel::Wake;
 use crate::client::{ClientError, PhysicalStream};
 use crate::protocol::{StandbyStatus, WalMessage};
 use crate::types::Lsn;
@@ -19,6 +21,9 @@ use crate::wal::{RecordReader, SegmentCutter};
 /// Received bytes that may wait for the disk before reading pauses. While it does, the kernel's buffer of
 /// the socket takes over; more than this was not faster, but only more memory.
 const WAITING_FOR_DISK: u64 = 2 << 20;
+
+/// How much of it is left when reading goes on: one wake-up for many messages, and time for it to come.
+const READ_ON: u64 = WAITING_FOR_DISK / 2;
 
 /// Bytes taken from the receive buffer before the loop looks at everything else again.
 const ROUND: u64 = 512 << 10;
@@ -62,7 +67,8 @@ pub(super) struct Pump<'a> {
     pub(super) reached: Lsn,
     pub(super) records: RecordReader,
     pub(super) feedback: Feedback,
-    pub(super) synchronous: bool,
+    /// What a synchronous receiver asks the disk for.
+    pub(super) flush_pace: Option<FlushPace>,
     pub(super) disk: &'a mut DiskThread,
     pub(super) stop: &'a mut StopPosition,
 }
@@ -74,21 +80,25 @@ impl Pump<'_> {
             if self.stop.reached(self.reached) {
                 return Ok(EndedBy::Us);
             }
-            self.disk.try_hand_over();
-            let may_read = self.waiting_for_disk() < WAITING_FOR_DISK;
             let now = now();
-            self.feedback.set_reading_paused(!may_read, now);
+            if self.flush_pace.as_mut().is_some_and(|pace| pace.poll(now)) {
+                self.disk.request_sync();
+            }
+            self.disk.hand_over();
+            let may_read = self.look_at_disk(now);
             if self.feedback.is_server_silent(now) {
                 return Err(ReceiveError::Silent(self.feedback.receive_timeout()));
             }
             if let Some(status) = self.feedback.poll(now) {
                 send_status(stream, status).await?;
             }
+            let flush_due = self.flush_pace.as_ref().and_then(FlushPace::due);
+            let due = [self.feedback.due(), flush_due].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                progress = self.disk.progress_changed() => self.feedback.progress(progress?),
+                progress = self.disk.progress_changed() => progress.map(drop)?,
                 () = self.stop.changed(), if self.stop.may_change => {}
-                () = until(self.feedback.due()) => {}
+                () = until(due) => {}
                 message = stream.next(), if may_read => match message? {
                     Some(message) => self.take_round(message, stream)?,
                     None => return Ok(EndedBy::Server),
@@ -97,8 +107,20 @@ impl Pump<'_> {
         }
     }
 
-    fn waiting_for_disk(&self) -> u64 {
-        self.reached.checked_sub(self.disk.progress().written).unwrap_or(0)
+    /// Notes how far the disk has come, and says what is waited for. Gives whether there is room for more.
+    fn look_at_disk(&mut self, now: Instant) -> bool {
+        let written = self.disk.progress().written;
+        let waiting = self.reached.checked_sub(written).unwrap_or(0);
+        let may_read = waiting < if self.feedback.is_reading_paused() { READ_ON } else { WAITING_FOR_DISK };
+        self.feedback.set_reading_paused(!may_read, now);
+        let room = (!may_read).then(|| Lsn::new(self.reached.as_u64().saturating_sub(READ_ON) + 1));
+        let awaited = self.feedback.awaited().filter(|&awaited| awaited > written);
+        let wake = Wake {
+            written: [room, awaited].into_iter().flatten().min(),
+            flushed: self.feedback.tells_flush(),
+        };
+        self.feedback.progress(self.disk.wake_at(wake));
+        may_read
     }
 
     /// Takes the message and those that are already here after it.
@@ -118,7 +140,8 @@ impl Pump<'_> {
 
     fn take(&mut self, message: WalMessage) -> Result<(), ReceiveError> {
         match message {
-            WalMessage::Data { start, data, .. } => {
+            WalMessage::Data { start, data, server_end } => {
+                let length = data.len() as u64;
                 for cut in self.cutter.push(start, data)? {
                     let Some(cut) = self.overlap.strip(cut)? else { continue };
                     self.records.push(&cut.data)?;
@@ -130,8 +153,8 @@ impl Pump<'_> {
                         break;
                     }
                 }
-                if self.synchronous {
-                    self.disk.request_sync();
+                if let Some(pace) = &mut self.flush_pace {
+                    pace.received(length, start + length, server_end, now());
                 }
             }
             WalMessage::Keepalive { reply_requested: true, .. } => {
@@ -148,7 +171,10 @@ impl Pump<'_> {
 
 /// Sends the update, or leaves it to be sent with the next one where the server does not read: WAL must
 /// go on coming, and the stop position be noticed.
-async fn send_status(stream: &mut PhysicalStream<'_>, status: StandbyStatus) -> Result<(), ClientError> {
+pub(super) async fn send_status(
+    stream: &mut PhysicalStream<'_>,
+    status: StandbyStatus,
+) -> Result<(), ClientError> {
     tracing::trace!(written = %status.written, flushed = %status.flushed, "status update");
     tokio::time::timeout(SENDING, stream.send_status(status)).await.unwrap_or(Ok(()))
 }
@@ -158,7 +184,7 @@ pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-async fn until(instant: Option<Instant>) {
+pub(super) async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant.into()).await,
         None => std::future::pending().await,

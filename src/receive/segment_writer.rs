@@ -4,14 +4,14 @@
 //! from its first piece to its end, so an order never meets an open one.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::archive::{ArchiveEnd, Closing, Cluster, WalArchive};
 use super::batch::{Batch, Piece};
+use super::command_queue::CommandReceiver;
 use super::disk_progress::DiskProgress;
+use super::progress_channel::ProgressSender;
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Access, Durable, StorageError};
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
@@ -65,16 +65,12 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         archive: Box<dyn WalArchive>,
-        inbox: mpsc::Receiver<Command>,
-        publish: watch::Sender<DiskProgress>,
-        abandoned: Arc<AtomicBool>,
+        beginning: DiskProgress,
+        inbox: CommandReceiver,
+        publish: ProgressSender,
     ) -> Self {
-        let progress = *publish.borrow();
-        Self {
-            archive,
-            steps: Steps { inbox, pieces: VecDeque::new(), next: None, abandoned },
-            reached: Reached { progress, publish },
-        }
+        let steps = Steps { inbox, commands: VecDeque::new(), pieces: VecDeque::new(), next: None };
+        Self { archive, steps, reached: Reached { progress: beginning, publish } }
     }
 
     /// Works until nobody can send commands any more, or the first error. Gives back the archive.
@@ -87,7 +83,7 @@ impl Writer {
         while let Some(step) = self.steps.next() {
             match step {
                 Step::Piece(piece) => self.write_segment(piece)?,
-                Step::BatchEnd { .. } => self.reached.publish(),
+                Step::BatchEnd { .. } => {}
                 Step::Order(order) => self.obey(order)?,
             }
         }
@@ -112,8 +108,6 @@ impl Writer {
                 Some(Step::BatchEnd { sync }) => {
                     if sync && self.reached.progress.flushed.value() < self.reached.progress.written {
                         self.reached.synced(segment.sync(self.reached.progress.written)?);
-                    } else {
-                        self.reached.publish();
                     }
                 }
                 None if self.steps.abandoned() => return Ok(()),
@@ -169,12 +163,13 @@ enum Step {
 
 /// The commands, taken apart.
 struct Steps {
-    inbox: mpsc::Receiver<Command>,
+    inbox: CommandReceiver,
+    /// What was taken and not begun.
+    commands: VecDeque<Command>,
     /// What is left of the batch at hand.
     pieces: VecDeque<Piece>,
     /// What comes after the pieces.
     next: Option<Step>,
-    abandoned: Arc<AtomicBool>,
 }
 
 impl Steps {
@@ -189,7 +184,10 @@ impl Steps {
         if let Some(step) = self.next.take() {
             return Some(step);
         }
-        match self.inbox.blocking_recv()? {
+        if self.commands.is_empty() {
+            self.inbox.take_all(&mut self.commands)?;
+        }
+        match self.commands.pop_front()? {
             Command::Order(order) => Some(Step::Order(order)),
             Command::Write(batch) => {
                 self.pieces = batch.pieces.into();
@@ -208,39 +206,160 @@ impl Steps {
     }
 
     fn abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed)
+        self.inbox.is_abandoned()
     }
 }
 
 /// The positions, and who is told of them.
 struct Reached {
     progress: DiskProgress,
-    publish: watch::Sender<DiskProgress>,
+    publish: ProgressSender,
 }
 
 impl Reached {
-    /// How much is written before it is told in the middle of a batch: often enough that reading goes
-    /// on before a large batch is done.
-    const STEP: u64 = 256 << 10;
-
     fn begin(&mut self, start: Durable<Lsn>) {
         self.progress = DiskProgress { written: start.value(), flushed: start };
-        self.publish();
+        self.publish.publish(self.progress);
     }
 
     fn wrote(&mut self, end: Lsn) {
         self.progress.written = end;
-        if end.checked_sub(self.publish.borrow().written).is_none_or(|news| news >= Self::STEP) {
-            self.publish();
-        }
+        self.publish.publish(self.progress);
     }
 
     fn synced(&mut self, position: Durable<Lsn>) {
         self.progress.flushed = position;
-        self.publish();
+        self.publish.publish(self.progress);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bytes::Bytes;
+
+    use super::super::archive::OpenSegment;
+    use super::super::command_queue::command_queue;
+    use super::super::progress_channel::{ProgressReceiver, progress_channel};
+    use super::*;
+    use crate::types::{SegmentNumber, WalFileName};
+    use crate::wal::SegmentCutter;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Checks before each thing it does that nothing was told of it yet, and nothing of what was not done.
+    struct Suspicious {
+        told: ProgressReceiver,
+        done: Arc<Mutex<Done>>,
     }
 
-    fn publish(&self) {
-        self.publish.send_replace(self.progress);
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Done {
+        appended: u64,
+        durable: u64,
+        appends: u32,
+        syncs: u32,
+    }
+
+    impl Suspicious {
+        fn before_anything(&self) -> std::sync::MutexGuard<'_, Done> {
+            let (told, done) = (self.told.latest(), self.done.lock().unwrap());
+            assert!(told.written.as_u64() <= done.appended, "I-2: {told:?}, {done:?}");
+            assert!(told.flushed.value().as_u64() <= done.durable, "I-1: {told:?}, {done:?}");
+            done
+        }
+
+        fn sync(&self, reached: Lsn) -> Durable<Lsn> {
+            let mut done = self.before_anything();
+            done.syncs += 1;
+            done.durable = done.appended;
+            assert_eq!(done.durable, reached.as_u64());
+            Durable::nothing_before(reached)
+        }
+    }
+
+    impl WalArchive for Suspicious {
+        fn open_segment(
+            &mut self,
+            _: WalFileName,
+            from: Lsn,
+        ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
+            assert_eq!(self.before_anything().appended, from.as_u64());
+            Ok(Box::new(&*self))
+        }
+        fn has_history(&mut self, _: TimelineId) -> Result<bool, StorageError> {
+            Ok(false)
+        }
+        fn store_history(&mut self, _: &TimelineHistoryFile) -> Result<(), StorageError> {
+            Ok(())
+        }
+        fn finish(&mut self) -> Result<(), StorageError> {
+            drop(self.before_anything());
+            Ok(())
+        }
+    }
+
+    impl OpenSegment for &Suspicious {
+        fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
+            let mut done = self.before_anything();
+            done.appends += 1;
+            done.appended += data.len() as u64;
+            Ok(())
+        }
+        fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+            Ok((*self).sync(reached))
+        }
+        fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
+            Ok((*self).sync(end))
+        }
+        fn close_incomplete(self: Box<Self>, reached: Lsn, _: Closing) -> Result<Durable<Lsn>, StorageError> {
+            Ok((*self).sync(reached))
+        }
+    }
+
+    /// Writes the batches, each given by the lengths of its messages, which all wait when the thread looks.
+    fn write(batches: &[&[usize]]) -> (DiskProgress, Done) {
+        let size = SegmentSize::new(MIB).unwrap();
+        let start = SegmentNumber::new(1).start(size);
+        let beginning = DiskProgress { written: start, flushed: Durable::nothing_before(start) };
+        let (sender, inbox) = command_queue();
+        let (publish, told) = progress_channel(beginning);
+        let mut cutter = SegmentCutter::new(TimelineId::FIRST, start, size);
+        for lengths in batches {
+            let mut batch = Batch { sync: true, ..Batch::default() };
+            for &length in *lengths {
+                let run = Bytes::from(vec![7; length]);
+                cutter.push(cutter.position(), run).unwrap().for_each(|cut| batch.push(cut));
+            }
+            sender.write(batch);
+        }
+        let (answer, _) = oneshot::channel();
+        sender.order(Order::Finish(answer));
+        drop(sender);
+        let done = Done { appended: start.as_u64(), durable: start.as_u64(), appends: 0, syncs: 0 };
+        let done = Arc::new(Mutex::new(done));
+        let latest = ProgressReceiver::clone(&told);
+        let archive = Box::new(Suspicious { told, done: Arc::clone(&done) });
+        let (archive, outcome) = Writer::new(archive, beginning, inbox, publish).run();
+        drop(archive);
+        outcome.unwrap();
+        (latest.latest(), Arc::into_inner(done).unwrap().into_inner().unwrap())
+    }
+
+    #[test]
+    fn i_001_i_002_rw_135_first_written_then_synced_and_only_then_told() {
+        let (told, done) = write(&[&[100, 200_000], &[500_000, 700_000], &[3_000_000, 1]]);
+        assert_eq!((told.written.as_u64(), told.flushed.value().as_u64()), (done.appended, done.durable));
+        assert_eq!(done.appended, MIB + 4_400_101);
+    }
+
+    #[test]
+    fn rw_218_whatever_waits_is_one_group_with_one_sync() {
+        let commits: Vec<&[usize]> = vec![&[400]; 100];
+        let (told, done) = write(&commits);
+        assert_eq!(told.flushed.value().as_u64(), MIB + 40_000);
+        // The second sync is that of closing the segment.
+        assert_eq!((done.appends, done.syncs), (1, 2));
     }
 }

@@ -1,77 +1,105 @@
-//! Where to start: what the server is, and what the archive, the slot and the server say (section 2 of the
-//! receiver's behaviours).
+//! Where to start: what the archive, the slot and the server say (section 2 of the receiver's behaviours).
+
+use std::time::Duration;
 
 use super::disk_thread::DiskThread;
 use super::error::ReceiveError;
 use super::observer::Observer;
 use super::options::RunOptions;
-use super::segment_writer::KnownCluster;
+use super::patience::within;
+use super::server::{Server, ServerHistory};
+use super::slot;
 use super::stream::StreamStart;
-use crate::client::ReplicationClient;
+use crate::client::{ClientError, ReplicationClient};
 use crate::conninfo::Config;
-use crate::protocol::{SystemIdentity, TimelineHistoryFile};
-use crate::storage::Access;
-use crate::types::{SegmentSize, TimelineId};
+use crate::protocol::TimelineHistoryFile;
+use crate::types::{Lsn, TimelineId};
 use crate::wal::TimelineHistory;
 
-/// What a server says of itself.
-pub(super) struct Server {
-    pub(super) identity: SystemIdentity,
-    pub(super) segment_size: SegmentSize,
-    pub(super) access: Access,
-    /// The way to its timeline.
-    pub(super) history: TimelineHistory,
-    /// The file that says so; the first timeline has none.
-    pub(super) history_file: Option<TimelineHistoryFile>,
+/// The most timelines whose history files are asked for besides those that are streamed: no cluster was promoted so
+/// often, but one may say so.
+const MOST_HISTORIES: usize = 100;
+
+/// Who is asked.
+pub(super) struct StartSearch<'a> {
+    pub(super) client: &'a mut ReplicationClient,
+    pub(super) server: &'a Server,
+    pub(super) history: &'a ServerHistory,
+    pub(super) disk: &'a mut DiskThread,
+    pub(super) config: &'a Config,
+    pub(super) options: &'a RunOptions,
+    pub(super) observer: &'a dyn Observer,
+    /// How far an earlier stream of this run came, and on which timeline.
+    pub(super) reached: Option<(TimelineId, Lsn)>,
 }
 
-impl Server {
-    /// Asks the server, in the order in which PostgreSQL's program asks (RW-056 … RW-068).
-    pub(super) async fn identify(client: &mut ReplicationClient) -> Result<Self, ReceiveError> {
-        client.require_integer_datetimes()?;
-        let access = Access::of_data_directory(client.data_directory_mode().await?);
-        let identity = client.identify_system().await?;
-        let segment_size = client.wal_segment_size().await?;
-        let history_file = match identity.timeline {
-            TimelineId::FIRST => None,
-            timeline => Some(client.timeline_history(timeline).await?),
+impl StartSearch<'_> {
+    /// Where the archive ends; failing that where this run has come to; failing that where the slot begins; failing
+    /// that where the server is. No WAL that was promised is skipped (I-9).
+    pub(super) async fn find(mut self) -> Result<StreamStart, ReceiveError> {
+        let end = self.disk.resume(self.server.cluster(self.history)).await?;
+        self.keep_histories().await?;
+        if let Some(end) = end {
+            return Ok(end.into());
+        }
+        let (timeline, position) = match self.reached {
+            Some(reached) => reached,
+            None => match self.start_of_slot().await? {
+                Some((position, timeline)) => (timeline, position),
+                None => (self.server.identity.timeline, self.server.identity.xlog_position),
+            },
         };
-        let history = match &history_file {
-            None => TimelineHistory::of_first(),
-            Some(file) => TimelineHistory::parse(identity.timeline, &file.content)?,
-        };
-        Ok(Self { identity, segment_size, access, history, history_file })
+        if timeline > self.server.identity.timeline {
+            return Err(ReceiveError::TimelineNotPresent(timeline));
+        }
+        Ok(StreamStart::at_segment(position, self.server.segment_size, timeline))
     }
 
-    fn cluster(&self) -> KnownCluster {
-        KnownCluster {
-            system_id: self.identity.system_id,
-            segment_size: self.segment_size,
-            access: self.access,
-            history: self.history.clone(),
+    async fn start_of_slot(&mut self) -> Result<Option<(Lsn, TimelineId)>, ReceiveError> {
+        let Some(name) = &self.options.slot else { return Ok(None) };
+        let limit = self.limit();
+        slot::start(self.client, &self.history.timelines, self.config, name, limit, self.observer).await
+    }
+
+    /// Keeps the history files of the server's timeline and of those before it (OP-20).
+    async fn keep_histories(&mut self) -> Result<(), ReceiveError> {
+        let timeline = self.server.identity.timeline;
+        if let Some(file) = &self.history.file
+            && !self.disk.has_history(timeline).await?
+        {
+            self.disk.store_history(file.clone()).await?;
+        }
+        let ancestors = self.history.timelines.entries().iter().rev().map(|entry| entry.timeline);
+        let with_file = ancestors.filter(|&timeline| timeline != TimelineId::FIRST);
+        for timeline in with_file.take(MOST_HISTORIES) {
+            if !self.disk.has_history(timeline).await?
+                && let Some(file) = self.ancestor(timeline).await?
+            {
+                self.disk.store_history(file).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The history file of a timeline that may never be streamed, if the server has it.
+    async fn ancestor(&mut self, timeline: TimelineId) -> Result<Option<TimelineHistoryFile>, ReceiveError> {
+        match within(self.limit(), self.client.timeline_history(timeline)).await {
+            Ok(file) if TimelineHistory::parse(timeline, &file.content).is_ok() => Ok(Some(file)),
+            Err(ReceiveError::Client(error)) if !is_answer(&error) => Err(error.into()),
+            Err(error @ ReceiveError::Silent(_)) => Err(error),
+            Ok(_) | Err(_) => {
+                tracing::debug!(%timeline, "the server has no history of an earlier timeline");
+                Ok(None)
+            }
         }
     }
+
+    fn limit(&self) -> Option<Duration> {
+        self.options.receive_timeout
+    }
 }
 
-/// Where to start: where the archive ends; failing that where the slot begins; failing that where the server is.
-pub(super) async fn find(
-    client: &mut ReplicationClient,
-    server: &Server,
-    disk: &mut DiskThread,
-    config: &Config,
-    options: &RunOptions,
-    observer: &dyn Observer,
-) -> Result<StreamStart, ReceiveError> {
-    let _ = (client, config, options, observer);
-    let end = disk.resume(server.cluster()).await?;
-    if let Some(file) = &server.history_file
-        && !disk.has_history(server.identity.timeline).await?
-    {
-        disk.store_history(file.clone()).await?;
-    }
-    if let Some(end) = end {
-        return Ok(end.into());
-    }
-    let (position, timeline) = (server.identity.xlog_position, server.identity.timeline);
-    Ok(StreamStart::at_segment(position, server.segment_size, timeline))
+/// Whether the server has answered, although with something else: the session goes on.
+fn is_answer(error: &ClientError) -> bool {
+    error.server_message().is_some() || matches!(error, ClientError::Answer(_))
 }

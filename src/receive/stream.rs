@@ -5,7 +5,7 @@
 //! archive has been told, and its thread is gone.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -15,15 +15,17 @@ use super::archive::{ArchiveEnd, WalArchive};
 use super::disk_thread::DiskThread;
 use super::error::ReceiveError;
 use super::feedback::{Feedback, FlushReport};
+use super::flush_pace::FlushPace;
 use super::observer::{Event, Observer};
 use super::options::{ReceiveOptions, ReceiveReport};
 use super::overlap::Overlap;
+use super::patience::within;
 use super::pump::{EndedBy, Pump, StopPosition, now};
 use crate::client::{ClientError, PhysicalStream, ReplicationClient, StartReplication};
-use crate::protocol::{NextTimeline, PhysicalStart};
+use crate::protocol::{NextTimeline, PhysicalStart, TimelineHistoryFile};
 use crate::storage::Durable;
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
-use crate::wal::{RecordReader, SegmentCutter};
+use crate::wal::{RecordReader, SegmentCutter, TimelineHistory};
 
 /// How long the server may take to end its side after ours has ended. By then everything wanted is
 /// here, so a server that hangs costs only this.
@@ -53,8 +55,14 @@ pub async fn stream(
 ) -> Result<ReceiveReport, ReceiveError> {
     let settings = StreamSettings::from(options);
     let mut disk = DiskThread::spawn(archive)?;
-    let mut receiver =
-        Receiver { client, settings: &settings, disk: &mut disk, stop: &mut StopPosition::new(stop) };
+    let mut receiver = Receiver {
+        client,
+        settings: &settings,
+        disk: &mut disk,
+        stop: &mut StopPosition::new(stop),
+        told: &mut ToldFlush::default(),
+        under_way: &mut UnderWay::default(),
+    };
     let outcome = match cancel.run_until_cancelled(receiver.receive(options)).await {
         Some(outcome) => outcome,
         None => Err(ReceiveError::Cancelled),
@@ -136,6 +144,27 @@ pub(super) struct Receiver<'a> {
     pub(super) settings: &'a StreamSettings,
     pub(super) disk: &'a mut DiskThread,
     pub(super) stop: &'a mut StopPosition,
+    pub(super) told: &'a mut ToldFlush,
+    pub(super) under_way: &'a mut UnderWay,
+}
+
+/// What is to be known of a run when it has failed.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    /// The timeline that was asked for last.
+    pub(super) timeline: Option<TimelineId>,
+    /// When the server first agreed to stream.
+    pub(super) since: Option<Instant>,
+}
+
+/// The flush position that was told last, and on which timeline. It outlives the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ToldFlush(Option<(TimelineId, Lsn)>);
+
+impl ToldFlush {
+    fn on(self, timeline: TimelineId) -> Lsn {
+        self.0.filter(|(told_on, _)| *told_on == timeline).map_or(Lsn::ZERO, |(_, flushed)| flushed)
+    }
 }
 
 /// How the stream of one timeline ended.
@@ -148,22 +177,9 @@ enum StreamEnd {
 
 impl Receiver<'_> {
     async fn receive(&mut self, options: &ReceiveOptions) -> Result<ReceiveReport, ReceiveError> {
-        let system_id = self.check_system(options).await?;
+        let system_id = identify(self.client, options.system_id, options.timeline).await?;
         let start = StreamStart::at_record(options.start, options.segment_size, options.timeline);
         self.follow(system_id, start).await
-    }
-
-    async fn check_system(&mut self, options: &ReceiveOptions) -> Result<SystemId, ReceiveError> {
-        let system = self.client.identify_system().await?;
-        if let Some(expected) = options.system_id
-            && expected != system.system_id
-        {
-            return Err(ReceiveError::ForeignSystem { expected, found: system.system_id });
-        }
-        if options.timeline > system.timeline {
-            return Err(ReceiveError::TimelineNotPresent(options.timeline));
-        }
-        Ok(system.system_id)
     }
 
     /// Receives from the start on, through all timelines that follow, until it is enough.
@@ -187,6 +203,7 @@ impl Receiver<'_> {
                 StreamEnd::Switched { reached, end_of_records, next } => {
                     check_switch(timeline, reached, next)?;
                     check_records(end_of_records, next)?;
+                    self.check_fork_point(timeline, next).await?;
                     let event = Event::TimelineSwitched { timeline: next.timeline, position: reached };
                     self.settings.observer.observe(&event);
                     start = StreamStart::at_segment(next.start, size, next.timeline);
@@ -199,8 +216,36 @@ impl Receiver<'_> {
         if timeline == TimelineId::FIRST || self.disk.has_history(timeline).await? {
             return Ok(());
         }
-        let file = self.client.timeline_history(timeline).await?;
+        let file = self.ask_for_history(timeline).await?.0;
         Ok(self.disk.store_history(file).await?)
+    }
+
+    async fn ask_for_history(
+        &mut self,
+        timeline: TimelineId,
+    ) -> Result<(TimelineHistoryFile, TimelineHistory), ReceiveError> {
+        let file = within(self.settings.receive_timeout, self.client.timeline_history(timeline)).await?;
+        let history = TimelineHistory::parse(timeline, &file.content)?;
+        Ok((file, history))
+    }
+
+    /// The next timeline must have begun where the server says that it did, according to its own history, which is
+    /// kept.
+    async fn check_fork_point(
+        &mut self,
+        current: TimelineId,
+        next: NextTimeline,
+    ) -> Result<(), ReceiveError> {
+        let NextTimeline { timeline: next, start } = next;
+        let (file, history) = self.ask_for_history(next).await?;
+        let switch_point = history.switch_point(current);
+        if switch_point != Some(start) {
+            return Err(ReceiveError::ForkPoint { current, next, start, switch_point });
+        }
+        if !self.disk.has_history(next).await? {
+            self.disk.store_history(file).await?;
+        }
+        Ok(())
     }
 
     #[tracing::instrument(name = "wal_stream", level = "debug", skip_all, fields(timeline = %start.timeline, position = %start.position.value()))]
@@ -214,25 +259,30 @@ impl Receiver<'_> {
         let overlap = Overlap::before(position.value(), overlap, timeline);
         let settings = self.settings;
         let request = PhysicalStart { slot: settings.slot.clone(), lsn: overlap.start(), timeline };
-        let mut stream = match self.client.start_physical(&request).await? {
+        self.under_way.timeline = Some(timeline);
+        let mut stream = match within(settings.receive_timeout, self.client.start_physical(&request)).await? {
             StartReplication::Streaming(stream) => stream,
             StartReplication::NothingOnTimeline(next) => {
                 let reached = position.value();
                 return Ok(StreamEnd::Switched { reached, end_of_records: None, next });
             }
         };
+        self.under_way.since.get_or_insert_with(now);
         let mut pump = Pump {
             cutter: SegmentCutter::new(timeline, overlap.start(), settings.segment_size),
             overlap,
             reached: position.value(),
             records: records.expect_system_id(system_id),
             feedback: Feedback::new(settings.status_interval, settings.flush_report, position, now())
-                .with_receive_timeout(settings.receive_timeout, now()),
-            synchronous: settings.flush_report == FlushReport::Synchronous,
+                .with_receive_timeout(settings.receive_timeout, now())
+                .with_known_flushed(self.told.on(timeline)),
+            flush_pace: (settings.flush_report == FlushReport::Synchronous).then(FlushPace::default),
             disk: &mut *self.disk,
             stop: &mut *self.stop,
         };
-        let ended_by = pump.run(&mut stream).await?;
+        let ended_by = pump.run(&mut stream).await;
+        *self.told = ToldFlush(Some((timeline, pump.feedback.known_flushed())));
+        let ended_by = ended_by?;
         let (reached, end_of_records) = (pump.reached, pump.records.end_of_records());
         let next = take_leave(stream, ended_by).await?;
         let durable = self.disk.close_segment().await?;
@@ -246,7 +296,29 @@ impl Receiver<'_> {
     }
 }
 
-fn check_switch(current: TimelineId, reached: Lsn, next: NextTimeline) -> Result<(), ReceiveError> {
+/// Asks the server which cluster it belongs to, which must be the expected one and have come to the timeline.
+pub(super) async fn identify(
+    client: &mut ReplicationClient,
+    expected: Option<SystemId>,
+    timeline: TimelineId,
+) -> Result<SystemId, ReceiveError> {
+    let system = client.identify_system().await?;
+    if let Some(expected) = expected
+        && expected != system.system_id
+    {
+        return Err(ReceiveError::ForeignSystem { expected, found: system.system_id });
+    }
+    if timeline > system.timeline {
+        return Err(ReceiveError::TimelineNotPresent(timeline));
+    }
+    Ok(system.system_id)
+}
+
+pub(super) fn check_switch(
+    current: TimelineId,
+    reached: Lsn,
+    next: NextTimeline,
+) -> Result<(), ReceiveError> {
     if next.timeline <= current {
         return Err(ReceiveError::UnexpectedNextTimeline { current, next: next.timeline });
     }
@@ -259,7 +331,7 @@ fn check_switch(current: TimelineId, reached: Lsn, next: NextTimeline) -> Result
 
 /// Timelines part where a record ends. One that is missing before that would be missed by nobody: the records of the
 /// next timeline are only checked from the start of the segment in which it begins.
-fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), ReceiveError> {
+pub(super) fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), ReceiveError> {
     match reached {
         Some(reached) if reached < next.start => {
             Err(ReceiveError::RecordsMissing { reached, wanted: next.start })
@@ -269,7 +341,7 @@ fn check_records(reached: Option<Lsn>, next: NextTimeline) -> Result<(), Receive
 }
 
 /// Ends the stream on both sides. A server that we left may hang or fail: nothing more is wanted of it.
-async fn take_leave(
+pub(super) async fn take_leave(
     stream: PhysicalStream<'_>,
     ended_by: EndedBy,
 ) -> Result<Option<NextTimeline>, ClientError> {

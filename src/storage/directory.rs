@@ -160,17 +160,6 @@ impl Directory {
         }
     }
 
-    /// Removes the file `name`; false if there is none.
-    pub fn remove(&self, name: &str) -> Result<bool, StorageError> {
-        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => {
-                Err(StorageError::RemoveFile { path: self.path.join(name), source: os_error(errno) })
-            }
-        }
-    }
-
     /// Makes the names in the directory durable, unless nothing is to be synced.
     pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
         if !policy.syncs_each() {
@@ -245,19 +234,6 @@ mod tests {
         assert!(elsewhere.path().join("archive_status").is_dir());
         assert!(pg_wal.contains("archive_status").unwrap());
         assert!(!pg_wal.contains("summaries").unwrap());
-    }
-
-    #[test]
-    fn a_file_is_removed_once_and_what_cannot_be_removed_is_named() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = Directory::open(root.path()).unwrap();
-        std::fs::write(root.path().join("f"), "").unwrap();
-        assert!(directory.remove("f").unwrap());
-        assert!(!directory.remove("f").unwrap());
-        std::fs::create_dir(root.path().join("d")).unwrap();
-        let error = directory.remove("d").unwrap_err();
-        let expected = format!("could not remove file \"{}\"", root.path().join("d").display());
-        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

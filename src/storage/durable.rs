@@ -1,4 +1,4 @@
-//! Files whose bytes survive: created, written, synced, renamed; the only maker of [`Durable`].
+//! Files whose bytes survive: created, written, synced, renamed; within this crate the only maker of [`Durable`].
 //!
 //! What comes in is bytes and what they stand for; what goes out is a proof that they are on disk,
 //! name and all. A value becomes `Durable` only after the file's data *and* the directory entry that
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{Advice, AtFlags, FallocateFlags, Mode, OFlags, RawMode};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, Mode, OFlags, RawMode, RenameFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::directory::{Access, Directory, os_error};
@@ -22,7 +22,7 @@ use crate::types::Lsn;
 
 /// Something that a power failure cannot take away, as far as the [`SyncPolicy`] promises.
 ///
-/// It cannot be made elsewhere, so that whoever holds one need not ask who synced it.
+/// It is made where the syncing is done, so that whoever holds one need not ask who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Durable<T>(T);
 
@@ -30,6 +30,25 @@ impl<T: Copy> Durable<T> {
     /// What is durable.
     pub const fn value(self) -> T {
         self.0
+    }
+
+    /// The door for those who make things durable their own way, as in an object store or by a quorum of machines:
+    /// the caller promises that no power failure can take `value` away. Positions end up with the server, which then
+    /// removes WAL and confirms commits: with a promise that is not kept, both are lost for good.
+    ///
+    /// ```
+    /// use pgsiphon::storage::Durable;
+    /// use pgsiphon::types::Lsn;
+    ///
+    /// # fn upload(_: &[u8]) -> std::io::Result<()> { Ok(()) }
+    /// let (wal, end) = (b"...", Lsn::new(0x300_0000));
+    /// upload(wal)?;
+    /// let stored = Durable::vouched_for(end);
+    /// assert_eq!(stored.value(), end);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub const fn vouched_for(value: T) -> Self {
+        Self(value)
     }
 }
 
@@ -41,7 +60,7 @@ impl Durable<Lsn> {
     }
 }
 
-/// A file that this program creates and writes from its beginning.
+/// A file that this program writes from front to end, from the beginning or from where it stopped.
 ///
 /// Once a write or sync has failed, no later sync of it succeeds.
 #[derive(Debug)]
@@ -49,9 +68,9 @@ pub struct OutputFile {
     handle: OwnedFd,
     path: PathBuf,
     directory: Arc<Directory>,
-    /// The bytes written so far.
+    /// The end of what was written so far.
     length: u64,
-    /// The bytes whose way to the disk has begun; at most `length`.
+    /// The end of those bytes whose way to the disk has begun; at most `length`.
     writeback: u64,
     entry_synced: bool,
     failed: bool,
@@ -85,6 +104,19 @@ impl OutputFile {
         Self::open(directory, Path::new(name), how, access.file_mode())
     }
 
+    /// Opens the file `name`, which must exist, to write on from `offset`. What is there stays until it is written
+    /// over. A symbolic link is refused.
+    pub fn open_existing(directory: &Arc<Directory>, name: &str, offset: u64) -> Result<Self, StorageError> {
+        let path = directory.path().join(name);
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let opened = retry_on_intr(|| rustix::fs::openat(directory, name, flags, Mode::empty()))
+            .and_then(|handle| rustix::fs::seek(&handle, SeekFrom::Start(offset)).map(|_| handle));
+        match opened {
+            Ok(handle) => Ok(Self::of(handle, path, directory, offset)),
+            Err(errno) => Err(StorageError::OpenFile { path, source: os_error(errno) }),
+        }
+    }
+
     fn open(directory: &Arc<Directory>, name: &Path, how: OFlags, mode: u32) -> Result<Self, StorageError> {
         let path = directory.path().join(name);
         let mode = Mode::from_raw_mode(mode as RawMode);
@@ -97,8 +129,19 @@ impl OutputFile {
         if let Err(errno) = rustix::fs::fchmod(&handle, mode) {
             return Err(StorageError::SetPermissions { path, source: os_error(errno) });
         }
+        Ok(Self::of(handle, path, directory, 0))
+    }
+
+    fn of(handle: OwnedFd, path: PathBuf, directory: &Arc<Directory>, length: u64) -> Self {
         let directory = Arc::clone(directory);
-        Ok(Self { handle, path, directory, length: 0, writeback: 0, entry_synced: false, failed: false })
+        Self { handle, path, directory, length, writeback: length, entry_synced: false, failed: false }
+    }
+
+    /// Cuts the file off behind so many bytes, or lets that many zeros follow what is there, without asking the disk
+    /// for the space.
+    pub fn set_length(&mut self, length: u64) -> Result<(), StorageError> {
+        let set = retry_on_intr(|| rustix::fs::ftruncate(&self.handle, length));
+        set.map_err(|errno| self.write_failed(errno))
     }
 
     /// Makes the file `length` bytes long, zeros where nothing was written, and takes the space for
@@ -202,7 +245,7 @@ impl OutputFile {
         Ok(())
     }
 
-    /// The bytes written so far.
+    /// The end of what was written so far.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -257,6 +300,44 @@ fn write_durably(
     file.sync(policy, ())
 }
 
+/// Makes durable what a file has that this program did not write now, and its name, and then calls `reached` durable.
+pub fn sync_existing<T>(
+    directory: &Arc<Directory>,
+    name: &str,
+    policy: SyncPolicy,
+    reached: T,
+) -> Result<Durable<T>, StorageError> {
+    if policy.syncs_each() {
+        directory.open_file(name)?.sync(policy)?;
+        directory.sync(policy)?;
+    }
+    Ok(Durable(reached))
+}
+
+/// Gives a file that is synced its final name, and makes the name durable. False, and nothing is changed, where
+/// something has the name already.
+pub fn publish_new_durably(
+    directory: &Directory,
+    from: &str,
+    to: &str,
+    policy: SyncPolicy,
+) -> Result<bool, StorageError> {
+    match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(false),
+        // Not every file system can do that; nobody else is to make names here meanwhile.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {
+            if directory.contains(to)? {
+                return Ok(false);
+            }
+            rename(directory, from, to)?;
+        }
+        Err(errno) => return Err(rename_failed(directory, from, to, errno)),
+    }
+    directory.sync(policy.for_single_files())?;
+    Ok(true)
+}
+
 /// Gives a file that is synced its final name, and makes the name durable.
 pub fn publish_durably(
     directory: &Directory,
@@ -269,11 +350,16 @@ pub fn publish_durably(
 }
 
 fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageError> {
-    rustix::fs::renameat(directory, from, directory, to).map_err(|errno| StorageError::Rename {
+    rustix::fs::renameat(directory, from, directory, to)
+        .map_err(|errno| rename_failed(directory, from, to, errno))
+}
+
+fn rename_failed(directory: &Directory, from: &str, to: &str, errno: Errno) -> StorageError {
+    StorageError::Rename {
         from: directory.path().join(from),
         to: directory.path().join(to),
         source: os_error(errno),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -304,6 +390,33 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::open(root.path()).unwrap();
         (root, directory)
+    }
+
+    /// Everything above the tests of the sources below `directory`, without comments.
+    fn code_below(directory: &Path, code: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                code_below(&path, code);
+            } else {
+                let source = std::fs::read_to_string(&path).unwrap();
+                let above_tests = source.split("#[cfg(test)]\nmod ").next().unwrap();
+                let is_code = |line: &&str| !line.trim_start().starts_with("//");
+                code.push((path, above_tests.lines().filter(is_code).collect()));
+            }
+        }
+    }
+
+    #[test]
+    fn i_001_nothing_in_this_crate_only_vouches() {
+        let mut code = Vec::new();
+        code_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+        let vouching: Vec<_> =
+            code.iter().filter(|(_, code)| code.contains("vouched_for")).map(|(path, _)| path).collect();
+        assert_eq!(
+            vouching,
+            [Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage/durable.rs").as_path()]
+        );
     }
 
     #[test]
@@ -362,6 +475,43 @@ mod tests {
         assert!(!error.is_retryable());
         file.handle = good.handle;
         assert!(matches!(file.sync(SyncPolicy::Durable, ()), Err(StorageError::Sync { .. })));
+    }
+
+    #[test]
+    fn rw_145_an_existing_file_is_written_on_and_keeps_what_is_not_written_over() {
+        let (root, directory) = fixture();
+        std::fs::write(root.path().join("f"), "abcdefgh").unwrap();
+        let mut file = OutputFile::open_existing(&directory, "f", 2).unwrap();
+        file.append(b"XY").unwrap();
+        assert_eq!(file.length(), 4);
+        assert_eq!(file.sync(SyncPolicy::Durable, 7).unwrap().value(), 7);
+        assert_eq!(std::fs::read(root.path().join("f")).unwrap(), b"abXYefgh");
+        file.allocate(10).unwrap();
+        assert_eq!(std::fs::read(root.path().join("f")).unwrap(), b"abXYefgh\0\0");
+        file.set_length(5).unwrap();
+        assert_eq!(std::fs::read(root.path().join("f")).unwrap(), b"abXYe");
+        assert_eq!(sync_existing(&directory, "f", SyncPolicy::Durable, 9).unwrap().value(), 9);
+
+        std::os::unix::fs::symlink("f", root.path().join("link")).unwrap();
+        for name in ["link", "none"] {
+            let error = OutputFile::open_existing(&directory, name, 0).unwrap_err();
+            let path = root.path().join(name);
+            assert_eq!(error.to_string(), format!("could not open file \"{}\"", path.display()));
+        }
+    }
+
+    #[test]
+    fn rw_165_a_name_that_is_taken_is_not_taken_away() {
+        let (root, directory) = fixture();
+        for name in ["one", "two"] {
+            std::fs::write(root.path().join(name), name).unwrap();
+        }
+        assert!(!publish_new_durably(&directory, "one", "two", SyncPolicy::Durable).unwrap());
+        assert_eq!(std::fs::read_to_string(root.path().join("two")).unwrap(), "two");
+        assert!(publish_new_durably(&directory, "one", "three", SyncPolicy::Durable).unwrap());
+        assert_eq!(std::fs::read_to_string(root.path().join("three")).unwrap(), "one");
+        let error = publish_new_durably(&directory, "one", "four", SyncPolicy::Never).unwrap_err();
+        assert!(matches!(error, StorageError::Rename { .. }), "{error}");
     }
 
     #[test]

@@ -147,6 +147,14 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// The names in a directory could not be read.
+    #[error("could not read directory \"{}\"", .path.display())]
+    ReadDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
     /// Whether a file exists could not be found out.
     #[error("could not stat file \"{}\"", .path.display())]
     Stat {

@@ -7,6 +7,8 @@
 mod background_sync;
 mod claimed_directory;
 mod directory;
+mod directory_content;
+mod directory_lock;
 mod durable;
 mod error;
 mod input_file;
@@ -17,7 +19,10 @@ mod tree;
 pub use background_sync::BackgroundSync;
 pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
-pub use durable::{Durable, OutputFile, publish_durably, replace_durably};
+pub use directory_lock::DirectoryLock;
+pub use durable::{
+    Durable, OutputFile, publish_durably, publish_new_durably, replace_durably, sync_existing,
+};
 pub use error::StorageError;
 pub use input_file::InputFile;
 pub use spool::Spool;

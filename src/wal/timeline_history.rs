@@ -127,6 +127,12 @@ impl TimelineHistory {
         self.entries.iter().find(|entry| entry.timeline == timeline).map(|entry| entry.switch_point)
     }
 
+    /// The timeline on the way to this one that the byte at `position` belongs to.
+    pub fn timeline_at(&self, position: Lsn) -> TimelineId {
+        let left_later = self.entries.iter().find(|entry| entry.switch_point > position);
+        left_later.map_or(self.timeline, |entry| entry.timeline)
+    }
+
     /// The timeline that follows `timeline` on the way to this one; nothing if that is not on the way.
     pub fn next_after(&self, timeline: TimelineId) -> Option<TimelineId> {
         let left = self.entries.iter().position(|entry| entry.timeline == timeline)?;
@@ -189,6 +195,11 @@ mod tests {
         assert_eq!(history.next_after(timeline(2)), Some(timeline(3)));
         assert_eq!(history.next_after(timeline(3)), None);
         assert_eq!(TimelineHistory::of_first().next_after(timeline(1)), None);
+        for (position, expected) in
+            [("0/30000D7", 1), ("0/30000D8", 2), ("16/B374D847", 2), ("16/B374D848", 3), ("FF/0", 3)]
+        {
+            assert_eq!(history.timeline_at(position.parse().unwrap()), timeline(expected), "{position}");
+        }
     }
 
     #[test]

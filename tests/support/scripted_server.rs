@@ -1,10 +1,15 @@
-//! A server that says what a real one never would: one connection, played by a function of the test.
+//! A server that says what a real one never would: one connection after the other, each played by a function of the
+//! test.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::DEADLINE;
+
+/// What is played on one connection.
+pub type Script = Box<dyn FnOnce(&mut Peer) + Send>;
 
 /// A listening server. Its script runs on a thread of its own once somebody connects.
 pub struct ScriptedServer {
@@ -20,11 +25,22 @@ impl ScriptedServer {
 
     /// Like [`ScriptedServer::start`], as a server of that version.
     pub fn start_as(version: &'static str, script: impl FnOnce(&mut Peer) + Send + 'static) -> Self {
+        Self::play(version, vec![Box::new(script)])
+    }
+
+    /// Plays a script to each connection in turn, and refuses those after them.
+    pub fn start_each(scripts: Vec<Script>) -> Self {
+        Self::play("15.18", scripts)
+    }
+
+    fn play(version: &'static str, scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = std::thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            script(&mut Peer::welcome(stream, version));
+            for script in scripts {
+                let (stream, _) = listener.accept().unwrap();
+                script(&mut Peer::welcome(stream, version));
+            }
         });
         Self { port, script }
     }
@@ -43,13 +59,26 @@ impl ScriptedServer {
     }
 }
 
+/// How messages are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Each in a packet of its own.
+    Plain,
+    /// Each byte in a packet of its own.
+    Bytewise,
+    /// Each after a notice and a parameter that has changed.
+    Chatty,
+}
+
 /// The client at the other end.
 pub struct Peer {
     stream: TcpStream,
+    /// How it is talked to from now on.
+    pub manner: Manner,
 }
 
 /// A standby status update.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     pub written: u64,
     pub flushed: u64,
@@ -60,7 +89,7 @@ impl Peer {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        let mut peer = Self { stream };
+        let mut peer = Self { stream, manner: Manner::Plain };
         let mut length = [0; 4];
         peer.stream.read_exact(&mut length).unwrap();
         let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
@@ -75,7 +104,25 @@ impl Peer {
     }
 
     pub fn send(&mut self, tag: u8, body: &[u8]) {
-        self.stream.write_all(&message(tag, body)).unwrap();
+        self.send_bytes(&message(tag, body));
+    }
+
+    /// Sends what need not be a message.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.try_send_bytes(bytes).unwrap();
+    }
+
+    /// Sends what need not be a message to a client that may have had enough.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self.manner {
+            Manner::Plain => self.stream.write_all(bytes),
+            Manner::Bytewise => bytes.iter().try_for_each(|&byte| self.stream.write_all(&[byte])),
+            Manner::Chatty => {
+                let notice = message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mby the way\0\0");
+                let parameter = message(b'S', b"application_name\0another\0");
+                self.stream.write_all(&[&notice[..], &parameter, bytes].concat())
+            }
+        }
     }
 
     pub fn ready(&mut self) {
@@ -88,18 +135,26 @@ impl Peer {
 
     /// One row of text values, with its description.
     pub fn row(&mut self, values: &[&str]) {
-        let count = u16::try_from(values.len()).unwrap().to_be_bytes();
-        let mut description = count.to_vec();
-        for _ in values {
+        let values: Vec<_> = values.iter().copied().map(Some).collect();
+        self.rows(values.len(), &[&values]);
+    }
+
+    /// Rows of text values or nulls, with their description.
+    pub fn rows(&mut self, columns: usize, rows: &[&[Option<&str>]]) {
+        let mut description = u16::try_from(columns).unwrap().to_be_bytes().to_vec();
+        for _ in 0..columns {
             description.extend_from_slice(b"c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
         }
         self.send(b'T', &description);
-        let mut row = count.to_vec();
-        for value in values {
-            row.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
-            row.extend_from_slice(value.as_bytes());
+        for values in rows {
+            let mut row = u16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
+            for value in *values {
+                let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap());
+                row.extend_from_slice(&length.to_be_bytes());
+                row.extend_from_slice(value.unwrap_or_default().as_bytes());
+            }
+            self.send(b'D', &row);
         }
-        self.send(b'D', &row);
     }
 
     /// Answers a command with one row.
@@ -107,6 +162,19 @@ impl Peer {
         self.row(values);
         self.complete("SELECT");
         self.ready();
+    }
+
+    /// Answers a command with one row that may have nulls.
+    pub fn answer_nullable(&mut self, values: &[Option<&str>]) {
+        self.rows(values.len(), &[values]);
+        self.complete("SELECT");
+        self.ready();
+    }
+
+    /// Reports an error.
+    pub fn error(&mut self, sqlstate: &str, text: &str, detail: &str) {
+        let fields = format!("SERROR\0VERROR\0C{sqlstate}\0M{text}\0D{detail}\0\0");
+        self.send(b'E', fields.as_bytes());
     }
 
     /// The next message; nothing once the client has closed the connection.
@@ -145,7 +213,7 @@ impl Peer {
     }
 
     pub fn send_wal(&mut self, start: u64, wal: &[u8]) {
-        self.stream.write_all(&Self::wal_message(start, wal)).unwrap();
+        self.send_bytes(&Self::wal_message(start, wal));
     }
 
     /// A keepalive that asks for an update.
@@ -159,11 +227,30 @@ impl Peer {
     /// The next status update, which must be the next message.
     #[track_caller]
     pub fn expect_status(&mut self) -> Status {
+        let (status, reply_requested) = self.expect_update();
+        assert!(!reply_requested);
+        status
+    }
+
+    /// The next status update, which must be the next message, and whether it wants a reply.
+    #[track_caller]
+    pub fn expect_update(&mut self) -> (Status, bool) {
         let (tag, body) = self.receive().expect("the client is gone");
-        assert_eq!((tag, body.len(), body[0]), (b'd', 34, b'r'));
-        let number = |from: usize| u64::from_be_bytes(body[from..from + 8].try_into().unwrap());
-        assert_eq!((number(17), body[33]), (0, 0), "no position is applied and no reply wanted");
-        Status { written: number(1), flushed: number(9) }
+        assert_eq!(tag, b'd', "{body:?}");
+        read_update(&body)
+    }
+
+    /// All status updates that are still to come, until the client ends its side or closes the connection.
+    #[track_caller]
+    pub fn remaining_updates(&mut self) -> Vec<Status> {
+        let mut updates = Vec::new();
+        loop {
+            match self.receive() {
+                Some((b'd', body)) => updates.push(read_update(&body).0),
+                Some((b'c' | b'X', _)) | None => return updates,
+                other => panic!("expected status updates, got {other:?}"),
+            }
+        }
     }
 
     /// Waits for the client's CopyDone, past status updates.
@@ -187,6 +274,20 @@ impl Peer {
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
+}
+
+/// A status update as it must be: 34 bytes, nothing applied, the clock near that of this machine.
+#[track_caller]
+fn read_update(body: &[u8]) -> (Status, bool) {
+    assert_eq!((body.len(), body[0]), (34, b'r'));
+    let number = |from: usize| u64::from_be_bytes(body[from..from + 8].try_into().unwrap());
+    assert_eq!(number(17), 0, "no position is applied");
+    // From 1970 to 2000 there are 10957 days.
+    let clock = UNIX_EPOCH + Duration::from_hours(10_957 * 24) + Duration::from_micros(number(25));
+    let apart = clock.elapsed().unwrap_or_else(|ahead| ahead.duration());
+    assert!(apart < DEADLINE, "the clock of the update is {apart:?} away");
+    assert!(body[33] < 2);
+    (Status { written: number(1), flushed: number(9) }, body[33] == 1)
 }
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {

@@ -17,7 +17,7 @@ use super::archive::{ArchiveEnd, Cluster, OpenSegment, WalArchive};
 use super::observer::Observer;
 use crate::compress::CompressionSpec;
 use crate::protocol::TimelineHistoryFile;
-use crate::storage::{StorageError, SyncPolicy};
+use crate::storage::{Directory, StorageError, SyncPolicy};
 use crate::types::{Lsn, TimelineId, WalFileName};
 
 /// Segments in a directory, each complete one under its own name.
@@ -31,7 +31,8 @@ impl SegmentArchive {
         policy: SyncPolicy,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, StorageError> {
-        let _ = (directory, compression, policy, observer);
+        let _ = (compression, policy, observer);
+        Directory::open(directory)?;
         Ok(Self {})
     }
 }

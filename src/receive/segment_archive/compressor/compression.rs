@@ -103,7 +103,7 @@ impl Compression {
     /// Takes the mark away.
     pub(super) fn unmark(&self, segment: WalFileName) -> Result<(), StorageError> {
         let name = Names::of_complete(segment, self.spec.method).temporary;
-        self.directory.remove(&name).map(drop)
+        self.directory.remove_file(&name)
     }
 
     /// Puts the compressed form of a complete segment in the place of the raw one. On an error the raw one stays, and
@@ -139,7 +139,7 @@ impl Compression {
                 Likeness::Same => {
                     compressed.sync(self.policy)?;
                     self.directory.sync(self.policy)?;
-                    self.directory.remove(&names.raw)?;
+                    self.directory.remove_file(&names.raw)?;
                     return Ok(Outcome::Compressed);
                 }
                 Likeness::Different => return Err(Refusal::Occupied(names.compressed).into()),
@@ -162,7 +162,7 @@ impl Compression {
         let raw = Source { file, name: &names.raw, length, given_up: &|| false };
         self.prepare(&raw, &names).and_then(|()| self.publish(&names)).inspect_err(|_| {
             // The failure that is reported matters more than one to tidy up.
-            let _ = self.directory.remove(&names.temporary);
+            let _ = self.directory.remove_file(&names.temporary);
         })
     }
 
@@ -180,7 +180,7 @@ impl Compression {
     /// Gives the temporary file its name, durably, and only then takes the raw one away.
     fn publish(&self, names: &Names) -> Result<(), StorageError> {
         publish_durably(&self.directory, &names.temporary, &names.compressed, self.policy)?;
-        self.directory.remove(&names.raw).map(drop)
+        self.directory.remove_file(&names.raw)
     }
 
     /// Writes and syncs the temporary file.
