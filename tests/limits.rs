@@ -6,45 +6,9 @@ mod support;
 
 use std::path::Path;
 
-use support::{Cluster, Outcome, Personality, Run, client_program, scratch_directory};
+use support::{Cluster, Outcome, Personality, Run, SmallDisk, client_program, scratch_directory};
 
 const MAJOR: u16 = 15;
-
-/// A small file system of its own, gone when dropped.
-struct SmallDisk {
-    directory: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new(size: &str) -> Self {
-        let directory = scratch_directory();
-        let outcome = Run::new("/usr/bin/mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(directory.path())
-            .run();
-        assert_eq!(
-            outcome.code(),
-            Some(0),
-            "this test mounts a small file system, which root may do: {}",
-            outcome.stderr
-        );
-        Self { directory }
-    }
-
-    fn make_read_only(&self) {
-        Run::new("/usr/bin/mount").args(["-o", "remount,ro"]).arg(self.path()).run().expect_success();
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Run::new("/usr/bin/umount").arg(self.path()).run();
-    }
-}
 
 fn backup(program: &Personality, cluster: &Cluster, out: &Path, more: &[&str]) -> Run {
     Run::new(program.path()).args(["-c", "fast", "-d", &cluster.conninfo(), "-D"]).arg(out).args(more)

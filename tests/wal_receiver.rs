@@ -137,7 +137,7 @@ every_version! {
 }
 
 #[test]
-fn bb_189_a_slot_follows_what_is_durable_without_waiting_for_an_interval() {
+fn bb_189_rw_134_rw_137_a_slot_follows_what_is_durable_without_waiting_for_an_interval() {
     let cluster = builder(15).start();
     cluster.psql("SELECT pg_create_physical_replication_slot('s')");
     let directory = directory();

@@ -215,7 +215,7 @@ fn rw_226_wal_that_no_server_has_written_ends_the_stream_and_is_not_written() {
 }
 
 #[test]
-fn rw_121_a_stalled_disk_keeps_no_ping_waiting_and_nothing_is_claimed() {
+fn rw_121_rw_135_a_stalled_disk_keeps_no_ping_waiting_and_nothing_is_claimed() {
     let directory = directory();
     let gate = Gate::default();
     let opener = gate.clone();

@@ -2,17 +2,16 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use rustix::fs::Mode;
 use tokio_util::sync::CancellationToken;
 
-use super::basebackup_arguments::PasswordPrompt;
 use super::basebackup_plan::{self, Output, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
 use super::claimed_version::ClaimedVersion;
+use super::connection_arguments::PasswordPrompt;
 use super::limits::raise_descriptor_limit;
 use super::messages::Messages;
 use super::patient_writer::standard_output;
@@ -22,12 +21,9 @@ use crate::backup::{
     self, BackupError, Destination, DirectoryDestination, NoDestination, TarFilesDestination,
     TarStreamDestination, WalMethod,
 };
-use crate::conninfo::{Config, ConninfoError, Environment, Keyword, Settings};
+use crate::conninfo::{Config, Settings};
 use crate::storage::SyncPolicy;
-use crate::types::{OsError, WithCauses};
-
-/// The first major version whose program heeds a `dbname` of the connection string.
-const DBNAME_SINCE: u32 = 17;
+use crate::types::OsError;
 
 /// Runs the program; `command` is what a user types to run it.
 pub(super) fn main(
@@ -51,45 +47,10 @@ pub(super) fn main(
         Ok(plan) => plan,
         Err(refusal) => return messages.refuse(&refusal),
     };
-    match settings(program, claim, &plan) {
-        Ok((settings, config)) => {
-            for warning in settings.warnings() {
-                messages.warning(&warning.to_string());
-            }
-            with_password(plan, settings, config, messages)
-        }
-        Err(error) => {
-            messages.error(&WithCauses(&error).to_string());
-            if let Some(hint) = error.hint() {
-                messages.hint(&hint);
-            }
-            ExitCode::FAILURE
-        }
+    match plan.connection.configure(program, claim, messages) {
+        Ok((settings, config)) => with_password(plan, settings, config, messages),
+        Err(status) => status,
     }
-}
-
-fn settings(program: &str, claim: ClaimedVersion, plan: &Plan) -> Result<(Settings, Config), ConninfoError> {
-    let mut builder = Settings::builder()
-        .option(Keyword::FallbackApplicationName, program)
-        .environment(Environment::of_process());
-    if let Some(text) = &plan.connection.connection_string {
-        builder = builder.connection_string(text.as_bytes());
-    }
-    if claim.major() < DBNAME_SINCE {
-        builder = builder.option(Keyword::Dbname, "replication");
-    }
-    for (keyword, value) in [
-        (Keyword::Host, &plan.connection.host),
-        (Keyword::Port, &plan.connection.port),
-        (Keyword::User, &plan.connection.user),
-    ] {
-        if let Some(value) = value {
-            builder = builder.option(keyword, value.as_bytes());
-        }
-    }
-    let settings = builder.build()?;
-    let config = Config::from_settings(&settings)?;
-    Ok((settings, config))
 }
 
 /// Asks for the password where that is wanted, and takes the backup, for a second time if the first one only

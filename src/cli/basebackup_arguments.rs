@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::claimed_version::ClaimedVersion;
+use super::connection_arguments::ConnectionArguments;
 use super::getopt::{self, Dialect, FirstArgumentOnly, Refusal, refuse_operands};
 use super::recovery_arguments::RecoveryArguments;
 use super::value_parsers::{Named, path, text};
@@ -92,34 +93,6 @@ pub(super) struct Typed {
     operands: Vec<OsString>,
 }
 
-/// How to reach the server, as far as the command line says.
-#[derive(Clone, Debug, Args)]
-pub(super) struct ConnectionArguments {
-    #[arg(short = 'd', long = "dbname")]
-    pub(super) connection_string: Option<OsString>,
-    #[arg(short = 'h', long)]
-    pub(super) host: Option<OsString>,
-    #[arg(short, long)]
-    pub(super) port: Option<OsString>,
-    #[arg(short = 'U', long = "username")]
-    pub(super) user: Option<OsString>,
-    #[arg(short = 'w', long, overrides_with = "password")]
-    no_password: bool,
-    #[arg(short = 'W', long, overrides_with = "no_password")]
-    password: bool,
-}
-
-/// When a password is asked for at the terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PasswordPrompt {
-    /// When the server demands one and none is known.
-    OnDemand,
-    /// Never.
-    Never,
-    /// Before the first attempt to connect.
-    First,
-}
-
 /// Reads a command line; the first argument is the program's name.
 pub(super) fn read(
     line: Vec<OsString>,
@@ -141,16 +114,5 @@ impl Typed {
     /// The argument of `-Z`, or what `-z` stands for.
     pub(super) fn compress(&self) -> Option<&str> {
         self.compress.as_deref().or_else(|| self.gzip.then_some("gzip"))
-    }
-}
-
-impl ConnectionArguments {
-    /// `-w` or `-W`.
-    pub(super) fn prompt(&self) -> PasswordPrompt {
-        match (self.no_password, self.password) {
-            (true, _) => PasswordPrompt::Never,
-            (false, true) => PasswordPrompt::First,
-            (false, false) => PasswordPrompt::OnDemand,
-        }
     }
 }

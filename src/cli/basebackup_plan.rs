@@ -7,12 +7,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::basebackup_arguments::{self, ConnectionArguments, Typed};
+use super::basebackup_arguments::{self, Typed};
 use super::claimed_version::ClaimedVersion;
-use super::getopt::Refusal;
+use super::compression::client_compression;
+use super::connection_arguments::ConnectionArguments;
+use super::getopt::{Refusal, refuse_if};
 use super::values::{Format, SyncMethod, WalMethod};
 use crate::backup::{self, BackupOptions, CleanUpPolicy, Compression, ReceiveSlot, TablespaceMapping};
-use crate::compress::{CompressionArgument, CompressionSpec, Grammar, InvalidCompression, Location, Method};
+use crate::compress::{CompressionArgument, Grammar, Location};
 use crate::protocol::{CompressionRequest, ManifestRequest};
 use crate::storage::SyncPolicy;
 
@@ -142,10 +144,6 @@ fn without_noise(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-fn refuse_if(condition: bool, message: &str) -> Result<(), Refusal> {
-    if condition { Err(Refusal::Usage(message.to_owned())) } else { Ok(()) }
-}
-
 /// Combinations 2 to 4: where the backup goes.
 fn check_place(typed: &Typed) -> Result<(), Refusal> {
     let has_target = typed.target().is_some();
@@ -173,20 +171,6 @@ fn compression(typed: &Typed, claim: ClaimedVersion) -> Result<Compression, Refu
     let is_plain = typed.format.unwrap_or(Format::Plain) == Format::Plain;
     refuse_if(is_plain && spec.is_some(), "only tar mode backups can be compressed")?;
     Ok(spec.map_or(Compression::None, Compression::Client))
-}
-
-/// What the client is asked for; programs before 16 do not know long-distance mode.
-fn client_compression(
-    method: &str,
-    detail: Option<&str>,
-    claim: ClaimedVersion,
-) -> Result<Option<CompressionSpec>, InvalidCompression> {
-    let mut keywords = detail.unwrap_or_default().split(',').map(|item| item.split('=').next());
-    let is_known = method == "none" || Method::from_name(method).is_some();
-    if is_known && claim.major() < 16 && keywords.any(|keyword| keyword == Some("long")) {
-        return Err(InvalidCompression::Detail("unrecognized compression option: \"long\"".to_owned()));
-    }
-    CompressionSpec::parse(method, detail)
 }
 
 /// Combinations 8 to 16: how WAL is included.

@@ -217,6 +217,11 @@ pub(super) fn refuse_operands(operands: &[OsString]) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses a combination of options.
+pub(super) fn refuse_if(condition: bool, message: &str) -> Result<(), Refusal> {
+    if condition { Err(Refusal::Usage(message.to_owned())) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

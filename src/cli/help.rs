@@ -14,10 +14,12 @@ pub(super) fn overview(program: &str) -> String {
 
 Usage:
   {program} basebackup [OPTION]...
+  {program} receivewal [OPTION]...
   {program} verifybackup [OPTION]... BACKUPDIR
 
 Commands:
   basebackup     take a base backup of a running server (the options of pg_basebackup)
+  receivewal     receive the write-ahead log into a directory (the options of pg_receivewal)
   verifybackup   compare a backup with its manifest (the options of pg_verifybackup)
 
 Options:
@@ -25,7 +27,7 @@ Options:
   -?, --help     show this help, then exit
 
 \"{program} basebackup --help\" lists the options of a command.
-Under the name pg_basebackup or pg_verifybackup the program is that command.
+Under the name pg_basebackup, pg_receivewal or pg_verifybackup the program is that command.
 
 It stands in for the programs of PostgreSQL {newest}, in a directory such as
 /usr/lib/postgresql/15/bin for those of that version. The variable {variable}
@@ -43,7 +45,10 @@ mod tests {
     use clap::{Args, Command};
 
     use super::*;
-    use crate::cli::{basebackup_arguments, basebackup_help, verifybackup_arguments, verifybackup_help};
+    use crate::cli::{
+        basebackup_arguments, basebackup_help, receivewal_arguments, receivewal_help, verifybackup_arguments,
+        verifybackup_help,
+    };
 
     #[track_caller]
     fn assert_lists_the_options<T: Args>(text: &str) {
@@ -63,9 +68,10 @@ mod tests {
     }
 
     #[test]
-    fn bb_002_the_help_of_each_program_lists_its_options() {
+    fn bb_002_rw_004_the_help_of_each_program_lists_its_options() {
         let newest = ClaimedVersion::NEWEST;
         assert_lists_the_options::<basebackup_arguments::Typed>(&basebackup_help::text("x", newest));
+        assert_lists_the_options::<receivewal_arguments::Typed>(&receivewal_help::text("x", newest));
         assert_lists_the_options::<verifybackup_arguments::Typed>(&verifybackup_help::text("x", newest));
     }
 

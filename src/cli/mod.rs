@@ -10,14 +10,24 @@ mod basebackup_plan;
 mod basebackup_report;
 mod claimed_version;
 mod colors;
+mod compression;
+mod connection_arguments;
 mod getopt;
 mod help;
 mod limits;
 mod messages;
 mod password_prompt;
 mod patient_writer;
+mod receiver_status;
+mod receivewal;
+mod receivewal_arguments;
+mod receivewal_help;
+mod receivewal_plan;
+mod receivewal_report;
+mod receivewal_slots;
 mod recovery_arguments;
 mod signals;
+mod status_file;
 mod value_parsers;
 mod values;
 mod verifybackup;
@@ -35,6 +45,8 @@ use messages::Messages;
 enum Personality {
     /// `pg_basebackup`, by that name or as `pgsiphon basebackup`.
     BaseBackup,
+    /// `pg_receivewal`, by that name or as `pgsiphon receivewal`.
+    ReceiveWal,
     /// `pg_verifybackup`, by that name or as `pgsiphon verifybackup`.
     VerifyBackup,
     /// `pgsiphon` without a command, or with an option that only it has.
@@ -56,6 +68,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     };
     match personality {
         Personality::BaseBackup => basebackup::main(&program, &command, claim, arguments, &messages),
+        Personality::ReceiveWal => receivewal::main(&program, &command, claim, arguments, &messages),
         Personality::VerifyBackup => verifybackup::main(&command, claim, arguments, &messages),
         Personality::Overview => overview(&program, &arguments, &messages),
     }
@@ -72,12 +85,14 @@ fn program_name(arguments: &[OsString]) -> String {
 fn personality(program: &str, mut arguments: Vec<OsString>) -> (Personality, String, Vec<OsString>) {
     match program {
         "pg_basebackup" => return (Personality::BaseBackup, program.to_owned(), arguments),
+        "pg_receivewal" => return (Personality::ReceiveWal, program.to_owned(), arguments),
         "pg_verifybackup" => return (Personality::VerifyBackup, program.to_owned(), arguments),
         _ => {}
     }
     let command = arguments.get(1).and_then(|command| command.to_str()).unwrap_or_default();
     let personality = match command {
         "basebackup" => Personality::BaseBackup,
+        "receivewal" => Personality::ReceiveWal,
         "verifybackup" => Personality::VerifyBackup,
         _ => return (Personality::Overview, program.to_owned(), arguments),
     };
@@ -112,6 +127,8 @@ mod tests {
         let command = |line: &[&str]| personality(line[0], line.iter().map(OsString::from).collect()).1;
         assert_eq!(command(&["pg_basebackup", "-P"]), "pg_basebackup");
         assert_eq!(command(&["pgsiphon", "basebackup", "-P"]), "pgsiphon basebackup");
+        assert_eq!(command(&["pg_receivewal", "-D", "d"]), "pg_receivewal");
+        assert_eq!(command(&["pgsiphon", "receivewal", "-D", "d"]), "pgsiphon receivewal");
         assert_eq!(command(&["pg_verifybackup", "basebackup"]), "pg_verifybackup");
         assert_eq!(command(&["pgsiphon", "verifybackup", "d"]), "pgsiphon verifybackup");
         assert_eq!(command(&["pgsiphon"]), "pgsiphon");

@@ -18,7 +18,10 @@ impl EndingSignal {
     /// What the key that interrupts sends.
     pub(super) const INTERRUPT: Self = Self(SIGINT);
 
-    const ALL: [Self; 3] = [Self::INTERRUPT, Self(SIGTERM), Self(SIGHUP)];
+    /// What service managers and `kill` send.
+    pub(super) const TERMINATE: Self = Self(SIGTERM);
+
+    const ALL: [Self; 3] = [Self::INTERRUPT, Self::TERMINATE, Self(SIGHUP)];
 
     /// The signal's bit in the masks of the kernel.
     fn mask(self) -> u64 {
@@ -46,12 +49,25 @@ pub(super) async fn run_until_signal<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
+    run_until_one_of(&EndingSignal::ALL, cancel, work).await
+}
+
+/// As [`run_until_signal`], but only the signals of `orderly` do that; others end the process at once, as they do
+/// by default.
+pub(super) async fn run_until_one_of<T>(
+    orderly: &[EndingSignal],
+    cancel: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> (T, Option<EndingSignal>) {
     let mut signals = EndingSignals::listen();
     tokio::pin!(work);
     let first = tokio::select! {
         outcome = &mut work => return (outcome, None),
         first = signals.next() => first,
     };
+    if !orderly.contains(&first) {
+        first.end_process();
+    }
     cancel.cancel();
     tokio::select! {
         outcome = &mut work => (outcome, Some(first)),

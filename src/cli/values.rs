@@ -76,20 +76,25 @@ pub(super) fn checkpoint(text: &str) -> Result<Checkpoint, InvalidValue> {
     }
 }
 
-/// `-s`: whole seconds.
+/// `-s`.
 pub(super) fn status_interval(text: &str) -> Result<u32, InvalidValue> {
-    const LARGEST: i64 = i32::MAX as i64 / 1000;
+    seconds("-s/--status-interval", text, 0)
+}
+
+/// Whole seconds, at least so many and at most what fits into 31 bits of milliseconds.
+pub(super) fn seconds(option: &str, text: &str, lowest: u32) -> Result<u32, InvalidValue> {
+    const LARGEST: u32 = i32::MAX as u32 / 1000;
     // Nothing at all counts as zero, as C reads it.
     let digits = match text.trim_matches(is_c_space) {
         "" => "0",
         digits => digits,
     };
     let seconds = match digits.parse::<i64>() {
-        Ok(seconds) => u32::try_from(seconds).ok().filter(|_| seconds <= LARGEST),
+        Ok(seconds) => u32::try_from(seconds).ok().filter(|seconds| (lowest..=LARGEST).contains(seconds)),
         Err(error) if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => None,
-        Err(_) => return invalid(format!("invalid value \"{text}\" for option -s/--status-interval")),
+        Err(_) => return invalid(format!("invalid value \"{text}\" for option {option}")),
     };
-    seconds.map_or_else(|| invalid("-s/--status-interval must be in range 0..2147483"), Ok)
+    seconds.map_or_else(|| invalid(format!("{option} must be in range {lowest}..{LARGEST}")), Ok)
 }
 
 /// `-r`: kB/s, or MB/s with the unit `M` (BB-015, BB-016).
@@ -167,7 +172,7 @@ fn number_length(text: &str) -> usize {
 }
 
 /// White space as C's `isspace` sees it.
-fn is_c_space(c: char) -> bool {
+pub(super) fn is_c_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
 

@@ -67,6 +67,8 @@ impl PhysicalStream<'_> {
             if let Some(message) = self.message(item)? {
                 return Ok(Some(message));
             }
+            // Empty messages may come for ever.
+            tokio::task::consume_budget().await;
         }
         Ok(None)
     }

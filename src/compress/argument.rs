@@ -46,12 +46,21 @@ impl CompressionArgument {
             }
             Grammar::SinceSixteen => {
                 let (location, rest) = split_location(text);
-                match integer::parse(rest) {
-                    _ if !is_integer(rest) => Self::method_and_detail(location, rest),
-                    None | Some(0) => Self { location, method: "none".to_owned(), detail: None },
-                    Some(_) => Self::gzip_level(location, rest),
-                }
+                Self::behind_location(location, rest)
             }
+        }
+    }
+
+    /// Takes an argument apart that cannot say who compresses: that of `pg_receivewal` (RW-018).
+    pub fn parse_without_location(text: &str) -> Self {
+        Self::behind_location(None, text)
+    }
+
+    fn behind_location(location: Option<Location>, text: &str) -> Self {
+        match integer::parse(text) {
+            _ if !is_integer(text) => Self::method_and_detail(location, text),
+            None | Some(0) => Self { location, method: "none".to_owned(), detail: None },
+            Some(_) => Self::gzip_level(location, text),
         }
     }
 
@@ -159,6 +168,21 @@ mod tests {
         ];
         check(Grammar::Fifteen, &rows);
         check(Grammar::SinceSixteen, &rows);
+    }
+
+    #[test]
+    fn rw_018_and_030_where_nobody_else_compresses_there_are_no_prefixes() {
+        for (text, method, detail) in [
+            ("", "none", None),
+            ("0", "none", None),
+            ("-1", "gzip", Some("-1")),
+            ("lz4:3", "lz4", Some("3")),
+            ("client-gzip", "client-gzip", None),
+            ("server-5", "server-5", None),
+        ] {
+            let parsed = CompressionArgument::parse_without_location(text);
+            assert_eq!((parsed.method.as_str(), parsed.detail.as_deref()), (method, detail), "{text:?}");
+        }
     }
 
     #[test]

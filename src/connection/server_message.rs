@@ -18,6 +18,8 @@ pub struct ServerMessage {
 pub mod sqlstate {
     /// Pages of the backup failed the verification of their checksums.
     pub const DATA_CORRUPTED: &str = "XX001";
+    /// There is a replication slot of that name already.
+    pub const DUPLICATE_OBJECT: &str = "42710";
     /// The server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
     /// The password is wrong.

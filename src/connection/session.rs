@@ -24,6 +24,9 @@ use crate::types::{OsError, ServerVersion};
 /// Room for a read: a walsender writes 32 KiB of a backup or 128 KiB of WAL at a time.
 const READ_ROOM: usize = 256 << 10;
 
+/// Reads without an item before the caller may look at something else: enough for an item of usual size.
+const READS_AT_ONCE: usize = 16;
+
 /// The largest result is a timeline history file of a cluster with thousands of promotions. It counts what rows take
 /// in memory, so that many small ones are not more than a large one.
 const LARGEST_RESULT: usize = 32 << 20;
@@ -212,10 +215,14 @@ impl Session {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn copy_item(&mut self) -> Result<CopyItem, ConnectionError> {
         loop {
-            if let Some(item) = self.buffered_copy_item()? {
-                return Ok(item);
+            // A server may send notices and parameters for ever, of which nobody hears here.
+            for _ in 0..READS_AT_ONCE {
+                if let Some(item) = self.buffered_copy_item()? {
+                    return Ok(item);
+                }
+                self.fill().await?;
             }
-            self.fill().await?;
+            tokio::task::yield_now().await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Result sets of replication commands, and the typed values they stand for.
 
+use std::fmt::{self, Write};
+
 use bytes::{Buf, Bytes};
 
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
@@ -36,7 +38,7 @@ pub enum ResultSetError {
     #[error("{0}")]
     Empty(&'static str),
     /// A value that cannot be read.
-    #[error("could not parse {what} \"{value}\"")]
+    #[error("could not parse {what} \"{}\"", Shown(.value))]
     Value {
         /// What it should be.
         what: &'static str,
@@ -44,7 +46,7 @@ pub enum ResultSetError {
         value: String,
     },
     /// The server gave the history of a timeline under another name.
-    #[error("server reported unexpected history file name for timeline {timeline}: {name}")]
+    #[error("server reported unexpected history file name for timeline {timeline}: {}", Shown(.name))]
     HistoryFileName {
         /// The timeline asked for.
         timeline: TimelineId,
@@ -52,7 +54,7 @@ pub enum ResultSetError {
         name: String,
     },
     /// The position at which a slot keeps WAL cannot be read (RW-096).
-    #[error("could not parse restart_lsn \"{value}\" for replication slot \"{slot}\"")]
+    #[error("could not parse restart_lsn \"{}\" for replication slot \"{slot}\"", Shown(.value))]
     RestartLsn {
         /// The slot's name.
         slot: String,
@@ -66,8 +68,21 @@ pub enum ResultSetError {
     #[error("remote server reported invalid WAL segment size ({0} bytes)")]
     SegmentSize(u64),
     /// `data_directory_mode` is no octal number.
-    #[error("group access flag could not be parsed: {0}")]
+    #[error("group access flag could not be parsed: {}", Shown(.0))]
     DataDirectoryMode(String),
+}
+
+/// A value that cannot be trusted, on its way into a message: on one line and not too long.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 200;
+        for c in self.0.chars().take(LONGEST) {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+        }
+        f.write_str(if self.0.chars().nth(LONGEST).is_some() { "…" } else { "" })
+    }
 }
 
 impl ResultSet {
@@ -88,7 +103,8 @@ impl ResultSet {
         if columns != self.columns {
             return Err(ResultSetError::Malformed);
         }
-        let mut row = Vec::new();
+        // Each value has at least its length.
+        let mut row = Vec::with_capacity(columns.min(body.len() / size_of::<i32>()));
         for _ in 0..columns {
             row.push(take_value(&mut body)?);
         }
@@ -436,6 +452,18 @@ pub(super) mod tests {
     fn cn_319_null_and_empty_differ() {
         let set = result(2, &[&[None, Some("")]]);
         assert_eq!(set.rows[0], [None, Some(Bytes::new())]);
+    }
+
+    #[test]
+    fn cn_320_values_in_messages_are_short_and_on_one_line() {
+        let identify = |position: &str| {
+            let row = [Some("7000000000000000001"), Some("3"), Some(position)];
+            SystemIdentity::try_from(&result(3, &[&row])).unwrap_err().to_string()
+        };
+        let shown = "could not parse write-ahead log location \"0/\\n\\u{0}\\u{1b}é\"";
+        assert_eq!(identify("0/\n\0\u{1b}é"), shown);
+        let long = format!("could not parse write-ahead log location \"{}…\"", "é".repeat(200));
+        assert_eq!(identify(&"é".repeat(1 << 20)), long);
     }
 
     proptest! {

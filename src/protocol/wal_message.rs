@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn rw_107_data_and_keepalive_are_read() {
+    fn rw_107_rw_113_data_and_keepalive_are_read() {
         let message = WalMessage::parse(data_message(b"wal")).unwrap().unwrap();
         let expected = WalMessage::Data {
             start: "1/2".parse().unwrap(),

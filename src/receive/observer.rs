@@ -47,6 +47,15 @@ pub enum Event<'a> {
         /// The end of what came of the old one.
         position: Lsn,
     },
+    /// Receiving goes on; told about once a second while something changes.
+    Progress {
+        /// The timeline that is received.
+        timeline: TimelineId,
+        /// The end of what came.
+        received: Lsn,
+        /// The end of what is durable.
+        flushed: Lsn,
+    },
     /// The end position was reached (RW-052).
     Stopped {
         /// The end of what was received.

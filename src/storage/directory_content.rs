@@ -1,16 +1,14 @@
 //! What lies in a directory: its names, the lengths of its files, their bytes, and their going away.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::io::Errno;
 
 use super::directory::{Directory, os_error};
 use super::error::StorageError;
+use super::input_file::InputFile;
 
 impl Directory {
     /// The names of everything in it, in no order.
@@ -40,13 +38,7 @@ impl Directory {
 
     /// Opens the file `name` for reading.
     pub fn open_file(&self, name: &str) -> Result<InputFile, StorageError> {
-        let path = self.path().join(name);
-        // Of what is no file nothing is waited for.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match retry_on_intr(|| rustix::fs::openat(self, name, flags, Mode::empty())) {
-            Ok(handle) => Ok(InputFile { file: handle.into(), path }),
-            Err(errno) => Err(StorageError::OpenFile { path, source: os_error(errno) }),
-        }
+        InputFile::open(self, name)
     }
 
     /// Removes the file `name`, which may be gone already. Whether it stays away after a power failure is for whoever
@@ -70,38 +62,6 @@ impl Directory {
         let here = rustix::fs::fstat(self)
             .map_err(|errno| StorageError::Stat { path: path.to_owned(), source: os_error(errno) })?;
         Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
-    }
-}
-
-/// A file that is read and left as it is.
-#[derive(Debug)]
-pub struct InputFile {
-    file: File,
-    path: PathBuf,
-}
-
-impl InputFile {
-    /// Makes its bytes durable, whoever wrote them.
-    pub(super) fn sync(&self) -> Result<(), StorageError> {
-        self.file
-            .sync_data()
-            .map_err(|error| StorageError::Sync { path: self.path.clone(), source: error.into() })
-    }
-
-    /// Fills the buffer with the bytes from `offset` on; fewer than it takes only at the end of the file.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, StorageError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(StorageError::ReadFile { path: self.path.clone(), source: error.into() });
-                }
-            }
-        }
-        Ok(filled)
     }
 }
 

@@ -308,7 +308,7 @@ pub fn sync_existing<T>(
     reached: T,
 ) -> Result<Durable<T>, StorageError> {
     if policy.syncs_each() {
-        directory.open_file(name)?.sync()?;
+        directory.open_file(name)?.sync(policy)?;
         directory.sync(policy)?;
     }
     Ok(Durable(reached))

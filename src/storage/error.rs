@@ -17,6 +17,30 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// A file could not be opened for reading.
+    #[error("could not open file \"{}\"", .path.display())]
+    OpenFile {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// A file could not be read.
+    #[error("could not read file \"{}\"", .path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
+    /// A file could not be removed.
+    #[error("could not remove file \"{}\"", .path.display())]
+    RemoveFile {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
     /// Bytes, or the space for them, could not be put into a file.
     #[error("could not write to file \"{}\"", .path.display())]
     WriteFile {
@@ -131,30 +155,6 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
-    /// A file could not be opened.
-    #[error("could not open file \"{}\"", .path.display())]
-    OpenFile {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: OsError,
-    },
-    /// A file could not be read.
-    #[error("could not read file \"{}\"", .path.display())]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: OsError,
-    },
-    /// A file could not be removed.
-    #[error("could not remove file \"{}\"", .path.display())]
-    RemoveFile {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: OsError,
-    },
     /// Whether a file exists could not be found out.
     #[error("could not stat file \"{}\"", .path.display())]
     Stat {
@@ -174,7 +174,7 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    pub(super) fn thread(error: std::io::Error) -> Self {
+    pub(crate) fn thread(error: std::io::Error) -> Self {
         Self::Thread { source: error.into() }
     }
 

@@ -11,6 +11,7 @@ mod directory_content;
 mod directory_lock;
 mod durable;
 mod error;
+mod input_file;
 mod spool;
 mod sync_policy;
 mod tree;
@@ -18,12 +19,12 @@ mod tree;
 pub use background_sync::BackgroundSync;
 pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
-pub use directory_content::InputFile;
 pub use directory_lock::DirectoryLock;
 pub use durable::{
     Durable, OutputFile, publish_durably, publish_new_durably, replace_durably, sync_existing,
 };
 pub use error::StorageError;
+pub use input_file::InputFile;
 pub use spool::Spool;
 pub use sync_policy::SyncPolicy;
 pub use tree::Tree;

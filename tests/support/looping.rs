@@ -195,16 +195,16 @@ impl Looping {
 
 /// What an honest server says of itself.
 #[derive(Clone, Copy)]
-pub struct Identity {
-    pub timeline: &'static str,
+pub struct Identity<'a> {
+    pub timeline: &'a str,
     /// The history file of the timeline, where that is not the first.
-    pub history: &'static str,
+    pub history: &'a str,
 }
 
-pub const FIRST_TIMELINE: Identity = Identity { timeline: "1", history: "" };
+pub const FIRST_TIMELINE: Identity<'_> = Identity { timeline: "1", history: "" };
 
 /// Answers a command honestly, except for `START_REPLICATION`.
-pub fn answer(peer: &mut Peer, command: &str, identity: Identity) {
+pub fn answer(peer: &mut Peer, command: &str, identity: Identity<'_>) {
     let Identity { timeline, history } = identity;
     let name = format!("{timeline:0>8}.history");
     match command.split(' ').next().unwrap() {
@@ -220,7 +220,7 @@ pub fn answer(peer: &mut Peer, command: &str, identity: Identity) {
 }
 
 /// Answers everything up to the command that begins with `last`, and gives that.
-pub fn answer_until(peer: &mut Peer, last: &str, identity: Identity) -> String {
+pub fn answer_until(peer: &mut Peer, last: &str, identity: Identity<'_>) -> String {
     loop {
         let command = peer.expect_command("");
         if command.starts_with(last) {

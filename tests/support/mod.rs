@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod account;
+pub mod archived_wal;
 pub mod archives;
 mod attempt;
 pub mod base_backup;
@@ -24,6 +25,7 @@ pub mod certificates;
 mod cluster;
 mod cluster_directory;
 mod cluster_tls;
+mod committer;
 pub mod durability;
 mod installation;
 pub mod kerberos;
@@ -33,13 +35,21 @@ mod pgbench;
 mod port;
 mod postmaster;
 mod program;
+mod proxy;
+mod random;
+pub mod receive_order;
+mod receive_program;
+mod recovery;
 mod run;
 pub mod scripted_backup_server;
 mod scripted_server;
 mod slow_backup;
+mod small_disk;
+pub mod system_calls;
 mod terminal;
 pub mod tree;
 mod wait;
+pub mod wal_program;
 mod with_causes;
 pub mod witness;
 
@@ -47,16 +57,22 @@ pub use account::ServerAccount;
 pub use attempt::{Attempt, Attempted};
 pub use cluster::{Cluster, ClusterBuilder, StopMode};
 pub use cluster_tls::ServerTls;
+pub use committer::Committers;
 pub use installation::{Installation, VERSIONS, client_program};
 pub use pgbench::Load;
 pub use port::ReservedPort;
 pub use postmaster::processes_in;
 pub use program::{Personality, pgsiphon, scratch_directory};
+pub use proxy::Proxy;
+pub use random::{Random, seconds_from_environment};
+pub use receive_program::ReceiveProgram;
+pub use recovery::recover;
 pub use run::{Outcome, Run, Running};
-pub use scripted_server::{Peer, Script, ScriptedServer, Status};
+pub use scripted_server::{Manner, Peer, Script, ScriptedServer, Status};
 pub use slow_backup::{
     backup, backup_sender, start_slow_backup, wait_for_phase, wait_until_nothing_replicates, wal_sender,
 };
+pub use small_disk::SmallDisk;
 pub use terminal::Terminal;
 pub use wait::{DEADLINE, wait_for, wait_for_some};
 pub use with_causes::ErrorText;

@@ -25,26 +25,21 @@ impl ScriptedServer {
 
     /// Like [`ScriptedServer::start`], as a server of that version.
     pub fn start_as(version: &'static str, script: impl FnOnce(&mut Peer) + Send + 'static) -> Self {
-        Self::play(Packets::Messages, version, vec![Box::new(script)])
+        Self::play(version, vec![Box::new(script)])
     }
 
     /// Plays a script to each connection in turn, and refuses those after them.
     pub fn start_each(scripts: Vec<Script>) -> Self {
-        Self::play(Packets::Messages, "15.18", scripts)
+        Self::play("15.18", scripts)
     }
 
-    /// Like [`ScriptedServer::start_each`], with each byte in a packet of its own.
-    pub fn start_each_bytewise(scripts: Vec<Script>) -> Self {
-        Self::play(Packets::Bytes, "15.18", scripts)
-    }
-
-    fn play(packets: Packets, version: &'static str, scripts: Vec<Script>) -> Self {
+    fn play(version: &'static str, scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = std::thread::spawn(move || {
             for script in scripts {
                 let (stream, _) = listener.accept().unwrap();
-                script(&mut Peer::welcome(stream, version, packets));
+                script(&mut Peer::welcome(stream, version));
             }
         });
         Self { port, script }
@@ -64,17 +59,22 @@ impl ScriptedServer {
     }
 }
 
-/// What goes into one packet.
+/// How messages are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Packets {
-    Messages,
-    Bytes,
+pub enum Manner {
+    /// Each in a packet of its own.
+    Plain,
+    /// Each byte in a packet of its own.
+    Bytewise,
+    /// Each after a notice and a parameter that has changed.
+    Chatty,
 }
 
 /// The client at the other end.
 pub struct Peer {
     stream: TcpStream,
-    packets: Packets,
+    /// How it is talked to from now on.
+    pub manner: Manner,
 }
 
 /// A standby status update.
@@ -85,11 +85,11 @@ pub struct Status {
 }
 
 impl Peer {
-    fn welcome(stream: TcpStream, version: &str, packets: Packets) -> Self {
+    fn welcome(stream: TcpStream, version: &str) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        let mut peer = Self { stream, packets };
+        let mut peer = Self { stream, manner: Manner::Plain };
         let mut length = [0; 4];
         peer.stream.read_exact(&mut length).unwrap();
         let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
@@ -114,9 +114,14 @@ impl Peer {
 
     /// Sends what need not be a message to a client that may have had enough.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match self.packets {
-            Packets::Messages => self.stream.write_all(bytes),
-            Packets::Bytes => bytes.iter().try_for_each(|&byte| self.stream.write_all(&[byte])),
+        match self.manner {
+            Manner::Plain => self.stream.write_all(bytes),
+            Manner::Bytewise => bytes.iter().try_for_each(|&byte| self.stream.write_all(&[byte])),
+            Manner::Chatty => {
+                let notice = message(b'N', b"SNOTICE\0VNOTICE\0C00000\0Mby the way\0\0");
+                let parameter = message(b'S', b"application_name\0another\0");
+                self.stream.write_all(&[&notice[..], &parameter, bytes].concat())
+            }
         }
     }
 
@@ -277,7 +282,8 @@ fn read_update(body: &[u8]) -> (Status, bool) {
     assert_eq!((body.len(), body[0]), (34, b'r'));
     let number = |from: usize| u64::from_be_bytes(body[from..from + 8].try_into().unwrap());
     assert_eq!(number(17), 0, "no position is applied");
-    let clock = UNIX_EPOCH + Duration::from_secs(946_684_800) + Duration::from_micros(number(25));
+    // From 1970 to 2000 there are 10957 days.
+    let clock = UNIX_EPOCH + Duration::from_hours(10_957 * 24) + Duration::from_micros(number(25));
     let apart = clock.elapsed().unwrap_or_else(|ahead| ahead.duration());
     assert!(apart < DEADLINE, "the clock of the update is {apart:?} away");
     assert!(body[33] < 2);

@@ -1,6 +1,6 @@
 use super::*;
-use crate::cli::basebackup_arguments::PasswordPrompt;
-use crate::compress::Method;
+use crate::cli::connection_arguments::PasswordPrompt;
+use crate::compress::{CompressionSpec, Method};
 use crate::protocol::{Checkpoint, ServerTarget};
 
 fn parse_as(major: u32, line: &[&str]) -> Result<Plan, Refusal> {

@@ -33,6 +33,7 @@ pub(super) fn clear(
             directory.remove_file(name)?;
         }
     }
+    uncompressed.extend(beside_compressed(directory, listing, origin, method)?);
     for partial in listing.files().filter(|file| file.form.is_partial) {
         if is_superseded(directory, partial, listing, origin)? {
             directory.remove_file(&partial.to_string())?;
@@ -41,15 +42,29 @@ pub(super) fn clear(
     Ok(uncompressed)
 }
 
-/// The complete raw segment that the unfinished file was to be the compressed form of.
+/// The complete raw segments that lie beside their compressed forms: only their going was missing.
+fn beside_compressed(
+    directory: &Directory,
+    listing: &Listing,
+    origin: Origin,
+    method: Option<Method>,
+) -> Result<Vec<WalFileName>, StorageError> {
+    let mut found = Vec::new();
+    for compressed in listing.files().filter(|file| method.is_some() && file.form == Form::complete(method)) {
+        found.extend(marked_segment(directory, compressed, origin)?);
+    }
+    Ok(found)
+}
+
+/// The complete raw segment of which the file is the compressed form, or was to be.
 fn marked_segment(
     directory: &Directory,
-    unfinished: &FileName,
+    compressed: &FileName,
     origin: Origin,
 ) -> Result<Option<WalFileName>, StorageError> {
     let size = origin.segment_size;
-    let Some(segment) = unfinished.segment(size) else { return Ok(None) };
-    if unfinished.form.is_partial || unfinished.form.method.is_none() {
+    let Some(segment) = compressed.segment(size) else { return Ok(None) };
+    if compressed.form.is_partial || compressed.form.method.is_none() {
         return Ok(None);
     }
     let length = directory.file_length(&FileName::of(segment, Form::RAW).to_string())?;

@@ -33,6 +33,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::compressor::{Compressor, compress_partial};
 use self::identity::{Origin, refused};
@@ -45,6 +46,9 @@ use crate::compress::{CompressionSpec, Method};
 use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Directory, DirectoryLock, StorageError, SyncPolicy, replace_durably};
 use crate::types::{Lsn, TimelineId, WalFileName, WithCauses};
+
+/// How long the end of a run may take for compression. What is not compressed by then stays as it is.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Segments in a directory, each complete one under its own name.
 pub struct SegmentArchive {
@@ -144,6 +148,15 @@ impl SegmentArchive {
         }
     }
 
+    /// An earlier process was to compress the segment.
+    fn take_up_compression(&mut self, segment: WalFileName) {
+        self.announce_compression(segment);
+        let taken_up = self.compressor.as_mut().map(|compressor| compressor.enqueue_left_over(segment));
+        if let Some(Err(error)) = taken_up {
+            self.warn_of_uncompressed(&FileName::of(segment, Form::RAW), &error);
+        }
+    }
+
     fn begin_compression(&mut self, segment: WalFileName) {
         if let Some(Err(error)) = self.compressor.as_mut().map(|compressor| compressor.enqueue(segment)) {
             self.warn_of_uncompressed(&FileName::of(segment, Form::RAW), &error);
@@ -201,12 +214,13 @@ impl WalArchive for SegmentArchive {
     }
 
     fn finish(&mut self) -> Result<(), StorageError> {
-        self.spare.discard(&self.directory)?;
-        if let Some(mut compressor) = self.compressor.take() {
-            compressor.finish()?;
+        if self.is_cleared {
+            self.spare.discard(&self.directory)?;
         }
+        let compressor = self.compressor.take();
+        let compressed = compressor.map(|mut compressor| compressor.finish_within(PATIENCE));
         self.compress_partials();
-        Ok(())
+        compressed.unwrap_or(Ok(()))
     }
 }
 

@@ -64,8 +64,7 @@ impl SegmentArchive {
         if !self.is_cleared {
             let method = self.compression.map(|spec| spec.method);
             for segment in leftovers::clear(&self.directory, listing, origin, method)? {
-                self.announce_compression(segment);
-                self.begin_compression(segment);
+                self.take_up_compression(segment);
             }
             self.is_cleared = true;
         }

@@ -192,12 +192,14 @@ impl<'a> Scan<'a> {
             }
             return Ok(length == size);
         }
-        let wrong = match pour(self.directory, file, size + 1, &mut |_| Ok(())) {
+        // What is much too long is not decoded to its end.
+        let wrong = match pour(self.directory, file, 2 * size, &mut |_| Ok(())) {
             Ok(decoded) => match decoded.error {
                 None if decoded.length == size => return Ok(true),
-                // What is too long was not decoded to its end.
-                None => Warning::UncompressedSize { file: name, size: decoded.length },
-                Some(error) => Warning::Undecodable { file: name, reason: error.to_string() },
+                Some(error) if decoded.length < size => {
+                    Warning::Undecodable { file: name, reason: error.to_string() }
+                }
+                _ => Warning::UncompressedSize { file: name, size: decoded.length },
             },
             Err(error) => Warning::Undecodable { file: name, reason: error.to_string() },
         };

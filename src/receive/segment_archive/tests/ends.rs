@@ -200,6 +200,10 @@ fn i_007_wal_of_another_cluster_is_refused_and_nothing_is_changed() {
             panic!("{file}");
         };
         assert_eq!((told, found, expected), (file.clone(), own, fixture.system_id));
+        let mut archive = fixture.open();
+        assert!(fixture.try_resume(&mut archive).is_err());
+        archive.finish().unwrap();
+        drop(archive);
         assert_eq!(fixture.names(), [file.clone(), name(3, ".partial"), "next_segment.tmp".to_owned()]);
         assert_eq!(fixture.read(&file), content);
         fixture.system_id = own;
