@@ -156,8 +156,10 @@ impl<'a> Attempts<'a> {
         let work = self.connect_and_stream(config, disk, known, course);
         tokio::pin!(work);
         tokio::select! {
-            outcome = &mut work => return outcome,
+            biased;
+            // The work may notice it, too, but does not say so.
             () = cancel.cancelled() => {}
+            outcome = &mut work => return outcome,
         }
         observer.observe(&Event::Cancelled);
         stop.send_replace(Some(Lsn::ZERO));
