@@ -17,7 +17,7 @@ use lies::{
 use looping::{Looping, MIB, START, begin_stream, take_leave};
 use pgsiphon::types::Lsn;
 use support::log_writer::{LogKind, LogWriter};
-use support::{Peer, Script, ScriptedServer};
+use support::{Peer, Personality, Run, Script, ScriptedServer, scratch_directory};
 
 #[test]
 fn rw_109_i_008_wal_of_another_position_is_not_taken() {
@@ -274,4 +274,43 @@ fn rw_235_wal_that_differs_from_what_is_kept_is_not_joined_to_it() {
     assert!(failures[1].starts_with("WAL that the server sends for 0/32"), "{failures:?}");
     assert!(failures[1].ends_with(" on timeline 1 differs from what was received before"), "{failures:?}");
     assert!(kept.log(1) == *LOG);
+}
+
+#[test]
+fn i_008_the_program_goes_on_after_lies_and_keeps_what_is_true() {
+    let scripts: Vec<Script> = vec![
+        Box::new(|peer| {
+            stream_up_to(peer, IN_PAGE, START);
+            send_flipped(peer, IN_PAGE, IN_PAGE + 30_000);
+            peer.remaining_updates();
+        }),
+        Box::new(|peer| {
+            stream_up_to(peer, PAGE_END, IN_PAGE);
+            peer.send_wal(PAGE_END + 8192, log(PAGE_END + 8192, PAGE_END + 9000));
+            peer.remaining_updates();
+        }),
+        Box::new(|peer| {
+            let from = begin_stream(peer);
+            peer.send_wal(from, log(from, START + LENGTH as u64));
+            take_leave(peer);
+        }),
+    ];
+    let server = ScriptedServer::start_each(scripts);
+    let directory = scratch_directory();
+    let last = Lsn::new(START + LENGTH as u64 - 1).to_string();
+    let outcome = Run::new(Personality::named("pg_receivewal").path())
+        .args(["--synchronous", "-S", "s", "-E", &last, "-d", &server.conninfo(), "-D"])
+        .arg(directory.path())
+        .run()
+        .expect_success();
+    server.finish();
+    for reason in ["invalid WAL record at 0/3", "got WAL data offset 0002c000, expected 0002a000\n"] {
+        assert!(outcome.stderr.contains(&format!("pg_receivewal: error: {reason}")), "{}", outcome.stderr);
+    }
+    let kept = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+    assert!(kept("000000010000000000000003") == log(START, SEGMENT_END));
+    let partial = kept("000000010000000000000004.partial");
+    assert!(partial[..LENGTH - MIB as usize] == LOG[MIB as usize..]);
+    assert!(partial.len() as u64 == MIB && partial[LENGTH - MIB as usize..].iter().all(|&byte| byte == 0));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
 }

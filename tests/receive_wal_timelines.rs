@@ -20,6 +20,7 @@ use pgsiphon::receive::{
 use pgsiphon::storage::{StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, TimelineId, WalFileName};
 use support::log_writer::{LogKind, LogWriter};
+use support::wal_program::WalProgram;
 use support::{
     Cluster, ClusterBuilder, DEADLINE, ErrorText, Run, ScriptedServer, StopMode, client_program, wait_for,
 };
@@ -210,7 +211,7 @@ fn rw_088_rw_183_rw_186_a_slot_on_an_old_timeline_is_a_start_and_an_end_there_is
 }
 
 #[test]
-fn rw_088_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
+fn rw_051_rw_088_rw_198_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
     let primary = builder().start();
     let standby = standby_of(&primary);
     standby.psql("SELECT pg_create_physical_replication_slot('s', true)");
@@ -225,6 +226,29 @@ fn rw_088_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
         kept.path().join(segment_name(2, fork_point(&standby, 1))).exists()
             || heard.about("finished").len() > 1
     );
+
+    // The programs say the same of it.
+    fill_segments(&standby, 1);
+    let end = end_of_wal(&standby).to_string();
+    standby.psql("SELECT pg_logical_emit_message(true, 'p', 'beyond the end')");
+    let said = |program: &WalProgram| {
+        let kept = directory();
+        standby.psql("SELECT pg_drop_replication_slot('s')");
+        standby.psql("SELECT pg_create_physical_replication_slot('s')");
+        let previous = Lsn::new(fork_point(&standby, 1).as_u64() - MIB);
+        fs::write(kept.path().join(format!("{}.partial", segment_name(1, previous))), "").unwrap();
+        let outcome = program
+            .receive(&standby, kept.path())
+            .args(["--slot", "s", "--verbose", "--endpos", &end, "--no-loop"])
+            .run()
+            .expect_success();
+        let text = outcome.stderr;
+        let about_switch = text.lines().find(|line| line.contains("switched to timeline")).map(str::to_owned);
+        (about_switch.unwrap_or(text), files(kept.path()))
+    };
+    let (ours, real) = (said(&WalProgram::ours_as(15)), said(&WalProgram::real_of(15)));
+    assert_eq!(ours, real);
+    assert!(ours.0.starts_with("pg_receivewal: switched to timeline 2 at "), "{}", ours.0);
 }
 
 #[test]

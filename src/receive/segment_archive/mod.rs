@@ -214,7 +214,9 @@ impl WalArchive for SegmentArchive {
     }
 
     fn finish(&mut self) -> Result<(), StorageError> {
-        self.spare.discard(&self.directory)?;
+        if self.is_cleared {
+            self.spare.discard(&self.directory)?;
+        }
         let compressor = self.compressor.take();
         let compressed = compressor.map(|mut compressor| compressor.finish_within(PATIENCE));
         self.compress_partials();

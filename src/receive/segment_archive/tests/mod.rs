@@ -1,5 +1,6 @@
 //! An archive in a directory of its own, with WAL as a server would write it.
 
+mod compression;
 mod ends;
 mod parts;
 mod segments;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::compress::Encoder;
+use crate::compress::{Decoder, Encoder};
 use crate::receive::archive::{ArchiveEnd, Closing};
 use crate::storage::{Access, Durable};
 use crate::types::{SegmentNumber, SegmentSize, SystemId};
@@ -233,6 +234,19 @@ impl Log {
 
 pub(super) fn timeline(number: u32) -> TimelineId {
     TimelineId::new(number).unwrap()
+}
+
+/// What a file of the archive holds.
+pub(super) fn decoded(name: &str, content: &[u8]) -> Vec<u8> {
+    let Some(method) = Method::of_file_name(name.trim_end_matches(".partial")) else {
+        return content.to_vec();
+    };
+    let (mut decoder, mut input, mut output) = (Decoder::new(method).unwrap(), content, Vec::new());
+    while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
+        output.extend_from_slice(&piece);
+    }
+    decoder.finish().unwrap();
+    output
 }
 
 pub(super) fn compressed(method: Method, content: &[u8]) -> Vec<u8> {

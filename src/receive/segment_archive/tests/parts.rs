@@ -1,7 +1,5 @@
 //! Going on in the middle of a segment, whatever is left of it.
 
-use proptest::prelude::*;
-
 use super::*;
 
 fn position(number: u64, offset: u64) -> Lsn {
@@ -132,7 +130,7 @@ fn the_end_of_an_earlier_record_counts_only_if_no_sector_of_it_is_missing() {
 }
 
 #[test]
-fn i_005_a_compressed_part_becomes_raw_before_it_goes() {
+fn rw_168_and_i_005_a_compressed_part_becomes_raw_before_it_goes() {
     for method in Method::ALL {
         let fixture = Fixture { policy: SyncPolicy::Durable, ..Fixture::new() };
         let log = fixture.log(2);
@@ -199,9 +197,14 @@ fn rw_234_parts_of_a_complete_segment_go_if_it_has_what_they_have() {
     fixture.write(&name(2, ".partial"), &log.segment(3)[..4000]);
     fixture.write(&name(3, ""), b"no segment");
     fixture.write(&name(3, ".partial"), &full(0));
-    fixture.end();
-    let kept = [name(1, ".gz"), name(2, ""), name(2, ".partial"), name(3, ""), name(3, ".partial")];
+    let too_long = [log.segment(3), b"x"].concat();
+    fixture.write(&name(3, ".gz"), &compressed(Method::Gzip, &too_long));
+    fixture.write(&name(3, ".lz4.partial"), &compressed(Method::Lz4, log.segment(3)));
+    assert_eq!(offset(&fixture, 3) / 100_000, 10, "almost all of it");
+    let kept =
+        [name(1, ".gz"), name(2, ""), name(2, ".partial"), name(3, ""), name(3, ".gz"), name(3, ".partial")];
     assert_eq!(fixture.names(), kept);
+    assert_eq!(fixture.read(&name(3, ".partial")), log.segment(3));
 }
 
 #[test]
@@ -221,61 +224,4 @@ fn i_014_what_a_killed_process_was_making_goes() {
     fixture.end();
     let kept = [name(1, ""), name(3, ".tmp"), "backup.tmp".to_owned(), "x.partial".to_owned()];
     assert_eq!(fixture.names(), kept);
-}
-
-/// What happens between two starts of the receiver.
-#[derive(Clone, Copy, Debug)]
-enum Stop {
-    Kill,
-    Close,
-    Finish,
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    #[test]
-    fn i_014_however_often_it_stops_the_same_segments_come_out(
-        stops in proptest::collection::vec(
-            (1..900_000u64, prop_oneof![Just(Stop::Kill), Just(Stop::Close), Just(Stop::Finish)], any::<bool>()), 1..9)
-    ) {
-        let fixture = Fixture::new();
-        let log = fixture.log(6);
-        let mut archive = fixture.open();
-        let mut durable = Lsn::new(MIB);
-        for (length, stop, same_process) in stops {
-            let end = fixture.try_resume(&mut archive).unwrap();
-            let from = end.map_or(Lsn::new(MIB), |end| end.position.value());
-            if same_process {
-                prop_assert!(from >= durable, "{from} {durable}");
-            }
-            let to = (from + length).min(Lsn::new(7 * MIB));
-            let closing = match stop {
-                Stop::Kill => None,
-                Stop::Close => Some(Closing::Interrupted),
-                Stop::Finish => Some(Closing::EndOfStream),
-            };
-            log.stream(&mut archive, from, to, closing).unwrap();
-            durable = Lsn::new(MIB);
-            match stop {
-                Stop::Kill => {
-                    drop(archive);
-                    archive = fixture.open();
-                }
-                Stop::Close => durable = to,
-                Stop::Finish => {
-                    archive.finish().unwrap();
-                    prop_assert!(fixture.has_no_temporary());
-                    drop(archive);
-                    archive = fixture.open();
-                }
-            }
-        }
-        log.receive(&fixture, &mut archive, Lsn::new(7 * MIB));
-        archive.finish().unwrap();
-        prop_assert_eq!(fixture.names(), (1..7).map(|number| name(number, "")).collect::<Vec<_>>());
-        for number in 1..7 {
-            prop_assert_eq!(fixture.read(&name(number, "")), log.segment(number));
-        }
-    }
 }
