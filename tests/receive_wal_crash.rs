@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use support::archived_wal::{ArchivedFile, ArchivedWal, position, position_text};
 use support::base_backup::file_names;
+use support::wal_program::WalProgram;
 use support::{
-    Cluster, DEADLINE, Outcome, Random, ReceiveProgram, Run, Running, scratch_directory,
-    seconds_from_environment, wait_for,
+    Cluster, DEADLINE, Outcome, Random, Run, Running, scratch_directory, seconds_from_environment, wait_for,
 };
 
 const SEGMENT_SIZE: u64 = 1 << 20;
@@ -84,15 +84,15 @@ impl Round {
     }
 
     /// How the receiver is started.
-    fn run(&self, program: &ReceiveProgram, conninfo: &str, directory: &Path) -> Run {
+    fn run(&self, program: &WalProgram, cluster: &Cluster, directory: &Path) -> Run {
         let log = directory.with_extension("calls");
         let traced = |calls: &str, fault: &str, more: &[&str]| {
             let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{fault}"));
             let options = [&["-e", &trace, "-e", &inject], more].concat();
-            program.traced_receive_into(&options, &log, conninfo, directory)
+            program.traced(&options, &log, cluster, directory)
         };
         let run = match self.ending {
-            Ending::AfterAWhile => program.receive_into(conninfo, directory),
+            Ending::AfterAWhile => program.receive(cluster, directory),
             Ending::BeforeCall(call) => traced(CALLS, &format!("signal=KILL:when={call}"), &[]),
             Ending::AfterFailure(calls, error, when) => {
                 traced(calls, &format!("error={error}:when={when}"), &["--seccomp-bpf"])
@@ -134,9 +134,9 @@ struct Battlefield {
     directory: PathBuf,
     archive: ArchivedWal,
     random: Random,
-    ours: ReceiveProgram,
+    ours: WalProgram,
     /// The real programs, which take over now and then.
-    real: [ReceiveProgram; 2],
+    real: [WalProgram; 2],
     /// Whether the last one that was here was the program under test.
     ours_was_last: bool,
     kills: u32,
@@ -152,8 +152,8 @@ impl Battlefield {
             cluster,
             directory: directory.to_owned(),
             random: Random::from_environment(),
-            ours: ReceiveProgram::ours(),
-            real: [15, 18].map(ReceiveProgram::real_of),
+            ours: WalProgram::ours(),
+            real: [15, 18].map(WalProgram::real_of),
             ours_was_last: true,
             kills: 0,
             kills_before_a_call: 0,
@@ -165,7 +165,7 @@ impl Battlefield {
     /// Runs the program and kills it.
     fn kill_ours(&mut self) {
         let round = Round::choose(&mut self.random);
-        let mut receiver = round.run(&self.ours, &self.cluster.conninfo(), &self.directory).start();
+        let mut receiver = round.run(&self.ours, &self.cluster, &self.directory).start();
         let patience = round.patience(&mut self.random);
         let ended = Self::leave_alone(&mut receiver, patience);
         receiver.signal(Signal::KILL);
@@ -230,8 +230,7 @@ impl Battlefield {
         };
         let method = self.random.choose(methods);
         let program = &self.real[usize::from(self.random.one_in(2))];
-        let mut receiver =
-            program.receive_into(&self.cluster.conninfo(), &self.directory).arg(method).start();
+        let mut receiver = program.receive(&self.cluster, &self.directory).arg(method).start();
         let patience = self.random.time_below(LONGEST) + Duration::from_millis(50);
         let ended = Self::leave_alone(&mut receiver, patience);
         assert!(!ended, "{}", receiver.stderr_so_far());
@@ -250,7 +249,7 @@ impl Battlefield {
         self.cluster.psql("CREATE TABLE the_end AS SELECT 1 AS one");
         let round = Round::choose(&mut self.random);
         self.ours
-            .receive_into(&self.cluster.conninfo(), &self.directory)
+            .receive(&self.cluster, &self.directory)
             .args(round.options())
             .arg(format!("--endpos={end}"))
             .arg("--no-loop")

@@ -15,9 +15,8 @@ use support::archived_wal::{ArchivedWal, position, segment_number};
 use support::base_backup::{file_names, is_segment_name};
 use support::receive_order::OrderJudge;
 use support::system_calls::{self, events};
-use support::{
-    Cluster, DEADLINE, ReceiveProgram, Running, ServerAccount, SmallDisk, scratch_directory, wait_for,
-};
+use support::wal_program::WalProgram;
+use support::{Cluster, DEADLINE, Running, ServerAccount, SmallDisk, scratch_directory, wait_for};
 
 const SEGMENT_SIZE: u64 = 1 << 20;
 
@@ -100,9 +99,8 @@ fn slow_syncs_cost_no_connection(delay: &str, lasting: &str) {
     let log = scratch.path().join("calls");
     let inject = format!("inject=fsync,fdatasync:delay_enter={delay}");
     let strace = ["--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e", &inject];
-    let ours = ReceiveProgram::ours();
-    let mut receiver =
-        ours.traced_receive_into(&strace, &log, &cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let ours = WalProgram::ours();
+    let mut receiver = ours.traced(&strace, &log, &cluster, &directory).args(SYNCHRONOUS).start();
     let load = cluster.pgbench_load();
     wait_for("the receiver", DEADLINE, || cluster.psql("SELECT count(*) FROM pg_stat_replication") == "1");
     let sender = cluster.psql("SELECT pid FROM pg_stat_replication");
@@ -138,15 +136,12 @@ fn rw_158_and_159_i_011_a_failed_sync_ends_it_and_nothing_more_is_told() {
     let directory = new_directory(scratch.path(), "archive");
     let log = scratch.path().join("calls");
     let mut archive = ArchivedWal::new(&directory, cluster.data_dir(), SEGMENT_SIZE);
-    let ours = ReceiveProgram::ours();
+    let ours = WalProgram::ours();
     for failing in 1..=10 {
         let found = sound(&archive, &directory);
         let inject = format!("inject=fsync,fdatasync:error=EIO:when={failing}");
         let strace = [&system_calls::OPTIONS[..], &["-e", &inject]].concat();
-        let mut receiver = ours
-            .traced_receive_into(&strace, &log, &cluster.conninfo(), &directory)
-            .args(SYNCHRONOUS)
-            .start();
+        let mut receiver = ours.traced(&strace, &log, &cluster, &directory).args(SYNCHRONOUS).start();
         wait_for("the failure", DEADLINE, || {
             write_wal(&cluster, 0);
             cluster.psql("SELECT pg_switch_wal()");
@@ -163,7 +158,7 @@ fn rw_158_and_159_i_011_a_failed_sync_ends_it_and_nothing_more_is_told() {
         let (told, found) = (acknowledged(&cluster), archive.check());
         assert!(found.recoverable >= told, "{failing}: {found:X?} does not reach {told:X}");
     }
-    let receiver = ours.receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let receiver = ours.receive(&cluster, &directory).args(SYNCHRONOUS).start();
     finish(&cluster, receiver, &mut archive);
 }
 
@@ -204,8 +199,7 @@ fn rw_154_i_012_a_full_disk_is_waited_for() {
         // Each of the receivers begins where the slot is.
         cluster.psql("SELECT pg_drop_replication_slot('s')");
         cluster.psql("SELECT pg_create_physical_replication_slot('s', true)");
-        let mut receiver =
-            ReceiveProgram::ours().receive_into(&cluster.conninfo(), &directory).args(options).start();
+        let mut receiver = WalProgram::ours().receive(&cluster, &directory).args(options).start();
         wait_for("a full disk", DEADLINE, || {
             write_wal(&cluster, 1);
             assert!(receiver.is_running(), "{options:?}: {}", receiver.stderr_so_far());
@@ -233,12 +227,12 @@ fn rw_154_i_012_a_full_disk_is_waited_for() {
 #[test]
 fn rw_150_i_012_a_directory_that_cannot_be_written_is_waited_for() {
     let cluster = cluster(&[]);
-    let ours = ReceiveProgram::ours();
+    let ours = WalProgram::ours();
 
     let disk = SmallDisk::new("16m");
     let directory = new_directory(disk.path(), "archive");
     disk.make_read_only();
-    let mut receiver = ours.receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let mut receiver = ours.receive(&cluster, &directory).args(SYNCHRONOUS).start();
     write_wal(&cluster, 1);
     wait_for_message(&mut receiver, "Read-only file system", 2);
     disk.make_writable();
@@ -248,8 +242,7 @@ fn rw_150_i_012_a_directory_that_cannot_be_written_is_waited_for() {
     let directory = new_directory(scratch.path(), "archive");
     ServerAccount::current().own(&directory);
     fs::set_permissions(&directory, Permissions::from_mode(0o500)).unwrap();
-    let mut receiver =
-        ours.receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).by_server_account().start();
+    let mut receiver = ours.receive(&cluster, &directory).args(SYNCHRONOUS).by_server_account().start();
     write_wal(&cluster, 1);
     wait_for_message(&mut receiver, "error: could not open write-ahead log file \"", 2);
     assert!(
@@ -266,8 +259,7 @@ fn i_012_and_014_a_directory_that_was_removed_and_made_again_is_written_to() {
     let cluster = cluster(&[]);
     let scratch = scratch_directory();
     let directory = new_directory(scratch.path(), "archive");
-    let mut receiver =
-        ReceiveProgram::ours().receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let mut receiver = WalProgram::ours().receive(&cluster, &directory).args(SYNCHRONOUS).start();
     write_wal(&cluster, 1);
     wait_until_received(&cluster, &mut receiver);
     fs::remove_dir_all(&directory).unwrap();
@@ -348,16 +340,14 @@ fn rw_150_154_and_167_i_012_and_014_any_call_may_fail_for_a_while() {
     let directory = new_directory(scratch.path(), "archive");
     let log = scratch.path().join("calls");
     let mut archive = ArchivedWal::new(&directory, cluster.data_dir(), SEGMENT_SIZE);
-    let ours = ReceiveProgram::ours();
+    let ours = WalProgram::ours();
     for Fault { calls, error, when, on_segments_only, said } in FAULTS {
         let context = format!("{calls} {error} {when}");
         let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}:when={when}"));
         let paths = if on_segments_only { coming_segments(&cluster, &directory) } else { Vec::new() };
         let strace = ["-e", &trace, "-e", &inject].into_iter().chain(paths.iter().map(String::as_str));
-        let mut receiver = ours
-            .traced_receive_into(&strace.collect::<Vec<_>>(), &log, &cluster.conninfo(), &directory)
-            .args(SYNCHRONOUS)
-            .start();
+        let mut receiver =
+            ours.traced(&strace.collect::<Vec<_>>(), &log, &cluster, &directory).args(SYNCHRONOUS).start();
         write_wal(&cluster, 1);
         cluster.psql("SELECT pg_switch_wal()");
         write_wal(&cluster, 0);
@@ -373,7 +363,7 @@ fn rw_150_154_and_167_i_012_and_014_any_call_may_fail_for_a_while() {
         let (told, found) = (acknowledged(&cluster), archive.check());
         assert!(found.recoverable >= told, "{context}: {found:X?} does not reach {told:X}");
     }
-    let receiver = ours.receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let receiver = ours.receive(&cluster, &directory).args(SYNCHRONOUS).start();
     finish(&cluster, receiver, &mut archive);
 }
 
@@ -384,20 +374,20 @@ fn i_013_there_is_one_receiver_in_a_directory() {
     let scratch = scratch_directory();
     let directory = new_directory(scratch.path(), "archive");
     let mut archive = ArchivedWal::new(&directory, cluster.data_dir(), SEGMENT_SIZE);
-    let ours = ReceiveProgram::ours();
-    let mut first = ours.receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let ours = WalProgram::ours();
+    let mut first = ours.receive(&cluster, &directory).args(SYNCHRONOUS).start();
     write_wal(&cluster, 1);
     wait_until_received(&cluster, &mut first);
     let before = file_names(&directory);
     for options in [&[][..], &["--no-loop"], &["--compress=gzip"]] {
-        let second = ours.receive_into(&cluster.conninfo(), &directory).args(options).run().expect_code(1);
+        let second = ours.receive(&cluster, &directory).args(options).run().expect_code(1);
         let said = format!("error: directory \"{}\" is in use by another WAL receiver", directory.display());
         assert!(second.stderr.contains(&said), "{}", second.stderr);
         assert_eq!(file_names(&directory), before);
     }
     first.signal(Signal::KILL);
     first.finish();
-    let next = ours.receive_into(&cluster.conninfo(), &directory).args(SYNCHRONOUS).start();
+    let next = ours.receive(&cluster, &directory).args(SYNCHRONOUS).start();
     write_wal(&cluster, 1);
     finish(&cluster, next, &mut archive);
 }

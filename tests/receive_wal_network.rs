@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use support::archived_wal::{ArchivedFile, ArchivedWal, position};
 use support::base_backup::{BackupProgram, file_names};
+use support::wal_program::WalProgram;
 use support::{
-    Cluster, DEADLINE, Proxy, ReceiveProgram, ReservedPort, Running, StopMode, recover, scratch_directory,
-    wait_for,
+    Cluster, DEADLINE, Proxy, ReservedPort, Running, StopMode, recover, scratch_directory, wait_for,
 };
 use tempfile::TempDir;
 
@@ -50,8 +50,10 @@ impl Work {
         let scratch = scratch_directory();
         let directory = scratch.path().join("archive");
         fs::create_dir(&directory).unwrap();
-        let receiver = ReceiveProgram::ours()
-            .receive_into(conninfo, &directory)
+        let receiver = WalProgram::ours()
+            .run()
+            .args(["-d", conninfo, "-D"])
+            .arg(&directory)
             .args(["--synchronous"])
             .args(options)
             .start();

@@ -13,7 +13,8 @@ use support::archived_wal::{ArchivedFile, ArchivedWal, position, segment_number}
 use support::base_backup::file_names;
 use support::receive_order::{Judgement, OrderJudge};
 use support::system_calls::{self, Call, Event, events};
-use support::{Cluster, DEADLINE, ReceiveProgram, Running, ServerAccount, scratch_directory, wait_for};
+use support::wal_program::WalProgram;
+use support::{Cluster, DEADLINE, Running, ServerAccount, scratch_directory, wait_for};
 
 const SEGMENT_SIZE: u64 = 1 << 20;
 
@@ -64,13 +65,11 @@ struct Traced {
 
 impl Traced {
     #[track_caller]
-    fn run(cluster: &Cluster, program: &ReceiveProgram, directory: &Path, options: &[&str]) -> Self {
+    fn run(cluster: &Cluster, program: &WalProgram, directory: &Path, options: &[&str]) -> Self {
         let found = found(cluster, directory);
         let log = directory.with_extension("calls");
-        let mut receiver = program
-            .traced_receive_into(&system_calls::OPTIONS, &log, &cluster.conninfo(), directory)
-            .args(options)
-            .start();
+        let mut receiver =
+            program.traced(&system_calls::OPTIONS, &log, cluster, directory).args(options).start();
         write_wal(cluster);
         wait_until_received(cluster, &mut receiver);
         receiver.signal(Signal::INT);
@@ -153,7 +152,7 @@ fn synced_after_telling(events: &[Event]) -> Vec<Event> {
 fn rw_123_147_149_160_164_169_174_and_178_i_001_nothing_is_told_before_it_is_durable() {
     let cluster = cluster();
     let scratch = scratch_directory();
-    let ours = ReceiveProgram::ours();
+    let ours = WalProgram::ours();
     let synchronous = directory(scratch.path(), "synchronous");
     // Each run goes on in the segment in which the one before has left off.
     for options in [
@@ -180,7 +179,7 @@ fn rw_123_147_149_160_164_169_174_and_178_i_001_nothing_is_told_before_it_is_dur
 }
 
 /// Without a slot and without waiting for syncs, nothing is called flushed; without syncs nothing is synced.
-fn not_synchronous(cluster: &Cluster, ours: &ReceiveProgram, scratch: &Path) {
+fn not_synchronous(cluster: &Cluster, ours: &WalProgram, scratch: &Path) {
     let plain = directory(scratch, "plain");
     let judgement = Traced::run(cluster, ours, &plain, &["--status-interval=1"]).judge();
     assert!(judgement.told.iter().all(|told| told.flushed == 0), "{:?}", judgement.told);
@@ -189,7 +188,7 @@ fn not_synchronous(cluster: &Cluster, ours: &ReceiveProgram, scratch: &Path) {
     nothing_is_synced_where_that_is_asked_for(cluster, ours, scratch);
 }
 
-fn nothing_is_synced_where_that_is_asked_for(cluster: &Cluster, ours: &ReceiveProgram, scratch: &Path) {
+fn nothing_is_synced_where_that_is_asked_for(cluster: &Cluster, ours: &WalProgram, scratch: &Path) {
     for (name, options) in [
         ("none", &["--no-sync", "--status-interval=1"][..]),
         ("gzip", &["--no-sync", "--compress=gzip", "--status-interval=1"]),
@@ -229,11 +228,9 @@ fn rw_218_a_commit_waits_for_one_sync() {
     let scratch = scratch_directory();
     let directory = directory(scratch.path(), "archive");
     let log = scratch.path().join("calls");
-    let ours = ReceiveProgram::ours();
-    let mut receiver = ours
-        .traced_receive_into(&system_calls::OPTIONS, &log, &cluster.conninfo(), &directory)
-        .arg("--synchronous")
-        .start();
+    let ours = WalProgram::ours();
+    let mut receiver =
+        ours.traced(&system_calls::OPTIONS, &log, &cluster, &directory).arg("--synchronous").start();
     cluster.psql("SELECT pg_switch_wal()");
     cluster.psql("INSERT INTO filler VALUES ('x')");
     wait_until_received(&cluster, &mut receiver);

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::base_backup::{BackupProgram, file_names};
-use support::{
-    Cluster, Committers, Random, ReceiveProgram, recover, scratch_directory, seconds_from_environment,
-};
+use support::wal_program::WalProgram;
+use support::{Cluster, Committers, Random, recover, scratch_directory, seconds_from_environment};
 
 const MAJOR: u16 = 15;
 const SEGMENT_SIZE: u64 = 1 << 20;
@@ -40,12 +39,12 @@ fn primary() -> Cluster {
 
 /// Receives with changing options until the time is over, with a kill at the end of each run.
 fn receive_and_die(cluster: &Cluster, directory: &Path, random: &mut Random, until: Instant) -> u32 {
-    let ours = ReceiveProgram::ours();
+    let ours = WalProgram::ours();
     let mut kills = 0;
     loop {
         let compression = random.choose(&["none", "none", "gzip", "lz4", "zstd"]);
         let mut receiver = ours
-            .receive_into(&cluster.conninfo(), directory)
+            .receive(cluster, directory)
             .args(["--synchronous", "--slot=s", "--compress", compression])
             .start();
         std::thread::sleep(Duration::from_millis(100) + random.time_below(LONGEST));
