@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -166,6 +167,7 @@ impl Battlefield {
     fn kill_ours(&mut self) {
         let round = Round::choose(&mut self.random);
         let mut receiver = round.run(&self.ours, &self.cluster, &self.directory).start();
+        Self::wait_for_start(&receiver);
         let patience = round.patience(&mut self.random);
         let ended = Self::leave_alone(&mut receiver, patience);
         receiver.signal(Signal::KILL);
@@ -178,6 +180,14 @@ impl Battlefield {
         }
         self.ours_was_last = true;
         self.check_after_kill(&round);
+    }
+
+    /// Waits until the process is the receiver and no longer `strace`, which must not be killed.
+    fn wait_for_start(receiver: &Running) {
+        let executable = format!("/proc/{}/exe", receiver.pid());
+        wait_for("strace to start the receiver", DEADLINE, || {
+            !fs::read_link(&executable).is_ok_and(|executable| executable.ends_with("strace"))
+        });
     }
 
     /// Waits; gives whether the receiver has ended by itself.
@@ -277,7 +287,7 @@ fn rw_156_and_163_i_003_005_006_and_014_killed_at_any_instant_it_loses_nothing()
     cluster.psql("SELECT pg_create_physical_replication_slot('s')");
     let scratch = scratch_directory();
     let directory = scratch.path().join("archive");
-    std::fs::create_dir(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
     let mut field = Battlefield::new(cluster, &directory);
     let load = field.cluster.pgbench_load();
 
