@@ -244,7 +244,12 @@ impl Battlefield {
         let patience = self.random.time_below(LONGEST) + Duration::from_millis(50);
         let ended = Self::leave_alone(&mut receiver, patience);
         assert!(!ended, "{}", receiver.stderr_so_far());
-        receiver.signal(self.random.choose(&[Signal::INT, Signal::KILL]));
+        if self.random.one_in(2) {
+            receiver.signal(Signal::INT);
+            // It may miss the signal, or wait for the server for ever.
+            Self::leave_alone(&mut receiver, LONGEST);
+        }
+        receiver.signal(Signal::KILL);
         receiver.finish();
         self.takeovers += 1;
         self.ours_was_last = false;
