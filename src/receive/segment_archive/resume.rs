@@ -63,7 +63,7 @@ impl SegmentArchive {
         }
         if !self.is_cleared {
             let method = self.compression.map(|spec| spec.method);
-            for segment in leftovers::clear(&self.directory, listing, origin, method)? {
+            for segment in leftovers::clear(&self.directory, listing, origin, method, self.policy)? {
                 self.take_up_compression(segment);
             }
             self.is_cleared = true;
