@@ -107,6 +107,20 @@ pub(super) fn measure(
     Ok(Measured { sound, position: sound, length: last })
 }
 
+/// Whether a file keeps as many bytes as a segment has, no more and no less.
+pub(super) fn has_full_length(
+    directory: &Directory,
+    file: &FileName,
+    origin: Origin,
+) -> Result<bool, StorageError> {
+    let size = origin.segment_size.as_u64();
+    if file.form.method.is_none() {
+        return Ok(directory.file_length(&file.to_string())? == Some(size));
+    }
+    let poured = pour(directory, file, size + 1, &mut |_| Ok(()))?;
+    Ok(poured.error.is_none() && poured.length == size)
+}
+
 /// Whether a file of the size of a segment is one: nothing but sound records up to its end.
 pub(super) fn is_whole(
     directory: &Directory,

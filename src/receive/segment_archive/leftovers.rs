@@ -1,6 +1,6 @@
 //! What an earlier process left: files on their way to another name, and parts of segments that are complete by now.
 
-use super::content::{checksum, measure};
+use super::content::{checksum, has_full_length, measure};
 use super::identity::Origin;
 use super::listing::Listing;
 use super::names::{FileName, Form};
@@ -35,7 +35,7 @@ pub(super) fn clear(
     }
     uncompressed.extend(beside_compressed(directory, listing, origin, method)?);
     for partial in listing.files().filter(|file| file.form.is_partial) {
-        if is_superseded(directory, partial, listing, origin)? {
+        if is_superseded(directory, partial, listing, origin) {
             directory.remove_file(&partial.to_string())?;
         }
     }
@@ -71,33 +71,17 @@ fn marked_segment(
     Ok((length == Some(size.as_u64())).then_some(segment))
 }
 
-/// Whether all that the partial segment has is in a complete one too (OP-18).
-fn is_superseded(
-    directory: &Directory,
-    partial: &FileName,
-    listing: &Listing,
-    origin: Origin,
-) -> Result<bool, StorageError> {
-    let Some(segment) = partial.segment(origin.segment_size) else { return Ok(false) };
-    let complete = |file: &&FileName| !file.form.is_partial && file.age() == partial.age();
-    for complete in listing.files().filter(complete) {
-        let raw = complete.form.method.is_none();
-        let size = origin.segment_size.as_u64();
-        if raw && directory.file_length(&complete.to_string())? != Some(size) {
-            continue;
-        }
-        // What cannot be read now stays for another time.
-        let Ok(found) = measure(directory, partial, segment, origin) else { continue };
-        let (Ok(part), Ok(whole), Ok(all)) = (
-            checksum(directory, partial, found.length),
-            checksum(directory, complete, found.length),
-            checksum(directory, complete, size),
-        ) else {
-            continue;
+/// Whether all that the partial segment has is in a complete one too (OP-18). What cannot be read now stays for another
+/// time.
+fn is_superseded(directory: &Directory, partial: &FileName, listing: &Listing, origin: Origin) -> bool {
+    let Some(segment) = partial.segment(origin.segment_size) else { return false };
+    listing.files().filter(|file| !file.form.is_partial && file.age() == partial.age()).any(|complete| {
+        let Ok(found) = measure(directory, partial, segment, origin) else { return false };
+        let (Ok(part), Ok(whole)) =
+            (checksum(directory, partial, found.length), checksum(directory, complete, found.length))
+        else {
+            return false;
         };
-        if part.is_some() && part == whole && all.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        part.is_some() && part == whole && has_full_length(directory, complete, origin).unwrap_or(false)
+    })
 }

@@ -109,7 +109,7 @@ impl<'a> Scan<'a> {
         for (segment, file) in files {
             let start = segment.segment().start(self.cluster.segment_size);
             let end = if file.form.is_partial {
-                self.measure(segment, file)?.position
+                self.measure(segment, file)?.map_or(start, |found| found.position)
             } else if self.is_good(file)? {
                 segment.segment().next().start(self.cluster.segment_size)
             } else {
@@ -126,23 +126,20 @@ impl<'a> Scan<'a> {
         let mut ranked: Vec<(Rank, Named<'a>)> =
             files.iter().filter_map(|&named| Some((self.rank(named)?, named))).collect();
         ranked.sort_by_key(|&(rank, _)| Reverse(rank));
-        let mut empty = None;
+        let mut empty: Option<End> = None;
         for same in ranked.chunk_by(|one, other| one.0 == other.0) {
-            let rank = same[0].0;
-            let end = match rank.state {
+            let end = match same[0].0.state {
                 State::Complete => self.complete(same)?,
-                State::Partial => match self.partial(same)? {
-                    // With nothing in it, it says that the segments before it were complete, and nothing else.
-                    Some(End::Partial(segment, measured)) if is_empty(segment, &measured, self.cluster) => {
-                        empty = empty.or(Some(End::Partial(segment, measured)));
-                        None
-                    }
-                    end => end,
-                },
+                State::Partial => self.partial(same)?,
                 State::Fork => self.fork(same)?,
             };
-            if end.is_some() {
-                return Ok(end);
+            match (end, &empty) {
+                (Some(end), None) if end.is_empty(self.cluster) => empty = Some(end),
+                (Some(end), None) => return Ok(Some(end)),
+                (Some(end), Some(empty)) if end.counts_more_than_empty(empty, self.cluster) => {
+                    return Ok(Some(end));
+                }
+                _ => {}
             }
         }
         Ok(empty)
@@ -210,10 +207,7 @@ impl<'a> Scan<'a> {
     fn partial(&mut self, files: &[(Rank, Named<'a>)]) -> Result<Option<End>, StorageError> {
         let mut measured = Vec::new();
         for &(_, (segment, file)) in files {
-            if self.directory.file_length(&file.to_string())?.is_none() {
-                continue;
-            }
-            let found = self.measure(segment, file)?;
+            let Some(found) = self.measure(segment, file)? else { continue };
             if let Some(left) = self.cluster.history.switch_point(segment.timeline())
                 && found.position > left
             {
@@ -235,7 +229,11 @@ impl<'a> Scan<'a> {
         }))
     }
 
-    fn measure(&self, segment: WalFileName, file: &FileName) -> Result<Measured, StorageError> {
+    /// What a part has; nothing if it is no file.
+    fn measure(&self, segment: WalFileName, file: &FileName) -> Result<Option<Measured>, StorageError> {
+        if self.directory.file_length(&file.to_string())?.is_none() {
+            return Ok(None);
+        }
         let mut found = measure(self.directory, file, segment, self.cluster.into())?;
         if let Some((known, reached)) = self.durable_end
             && known == segment
@@ -248,7 +246,7 @@ impl<'a> Scan<'a> {
                 found.position = reached;
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     fn left_behind(&mut self, segment: WalFileName, local_end: Lsn, left: Lsn) -> Option<End> {
@@ -265,9 +263,24 @@ impl End {
             Self::Complete(segment, _) | Self::Partial(segment, _) | Self::Fork(segment) => *segment,
         }
     }
-}
 
-fn is_empty(segment: WalFileName, measured: &[(FileName, Measured)], cluster: &Cluster<'_>) -> bool {
-    let start = segment.segment().start(cluster.segment_size);
-    measured.iter().all(|(_, found)| found.position <= start)
+    /// Whether it is a part with nothing in it: it says that the segments before it were complete, and nothing else.
+    fn is_empty(&self, cluster: &Cluster<'_>) -> bool {
+        let Self::Partial(segment, parts) = self else { return false };
+        let start = segment.segment().start(cluster.segment_size);
+        parts.iter().all(|(_, found)| found.position <= start)
+    }
+
+    /// Whether this end, which lies before that of an empty part, shows that the part is astray: between a complete
+    /// segment and its successor nothing is missing, and a part is not followed by another one. Parts of a timeline
+    /// that was left are no sign of that: they stay when everything after them has been taken away.
+    fn counts_more_than_empty(&self, empty: &Self, cluster: &Cluster<'_>) -> bool {
+        match self {
+            Self::Complete(..) => true,
+            Self::Partial(segment, _) => {
+                segment.timeline() == empty.segment().timeline() && !self.is_empty(cluster)
+            }
+            Self::Fork(_) => false,
+        }
+    }
 }

@@ -78,6 +78,7 @@ impl Compressor {
     }
 
     /// Waits for all that is in line.
+    #[cfg(test)]
     pub(super) fn finish(&mut self) -> Result<(), StorageError> {
         self.line.wait_until_done(None).map(drop).map_err(ended)
     }

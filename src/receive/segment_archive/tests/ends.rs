@@ -176,6 +176,7 @@ fn stray_files_do_not_lead_elsewhere() {
     fixture.write("00000001000000000000000a", &ZEROS);
     std::fs::create_dir(fixture.path(&name(904, ""))).unwrap();
     std::fs::create_dir(fixture.path(&name(905, ".partial"))).unwrap();
+    std::fs::create_dir(fixture.path(&name_on(7, 905, ".gz.partial"))).unwrap();
     let (timeline, segment, offset) = fixture.end().unwrap();
     assert_eq!((timeline, segment), (1, 2));
     assert!(offset > MIB - 30_000, "{offset}");
@@ -298,6 +299,27 @@ fn a_branch_that_the_server_never_was_on_is_no_place_to_go_on() {
     assert_eq!(fixture.end(), Some((1, 4, 0)));
     let told = "warning: timeline 2, which the directory has up to 0/700000, is not in this server's history";
     assert_eq!(fixture.told(), [told]);
+}
+
+#[test]
+fn an_empty_part_is_the_end_where_only_parts_of_older_timelines_are_left() {
+    let fixture = Fixture::new().on_timeline(2, "1\t0/480000\twhy\n");
+    let (first, second) = (fixture.log(5), fixture.log_of(2, 9, 1));
+    let (one, two) =
+        (|number, suffix| name_on(1, number, suffix), |number, suffix| name_on(2, number, suffix));
+    let half = &first.segment(4)[..400_000];
+    check(
+        &fixture,
+        &[
+            (&[(&one(4, ".partial"), half), (&two(9, ".partial"), b"")], Some((2, 9, 0))),
+            (&[(&one(4, ".partial"), first.segment(4)), (&two(9, ".partial"), &ZEROS)], Some((2, 9, 0))),
+            // These say where the archive really ends.
+            (&[(&two(9, ""), second.segment(9)), (&two(12, ".partial"), b"")], Some((2, 10, 0))),
+        ],
+    );
+    fixture.write(&two(9, ".partial"), &second.segment(9)[..400_000]);
+    fixture.write(&two(12, ".partial"), b"");
+    assert_eq!(fixture.end().unwrap().1, 9);
 }
 
 #[test]

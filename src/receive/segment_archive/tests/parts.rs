@@ -197,9 +197,14 @@ fn rw_234_parts_of_a_complete_segment_go_if_it_has_what_they_have() {
     fixture.write(&name(2, ".partial"), &log.segment(3)[..4000]);
     fixture.write(&name(3, ""), b"no segment");
     fixture.write(&name(3, ".partial"), &full(0));
-    fixture.end();
-    let kept = [name(1, ".gz"), name(2, ""), name(2, ".partial"), name(3, ""), name(3, ".partial")];
+    let too_long = [log.segment(3), b"x"].concat();
+    fixture.write(&name(3, ".gz"), &compressed(Method::Gzip, &too_long));
+    fixture.write(&name(3, ".lz4.partial"), &compressed(Method::Lz4, log.segment(3)));
+    assert_eq!(offset(&fixture, 3) / 100_000, 10, "almost all of it");
+    let kept =
+        [name(1, ".gz"), name(2, ""), name(2, ".partial"), name(3, ""), name(3, ".gz"), name(3, ".partial")];
     assert_eq!(fixture.names(), kept);
+    assert_eq!(fixture.read(&name(3, ".partial")), log.segment(3));
 }
 
 #[test]
