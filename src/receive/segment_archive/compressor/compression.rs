@@ -107,13 +107,17 @@ impl Compression {
     }
 
     /// Puts the compressed form of a complete segment in the place of the raw one. On an error the raw one stays, and
-    /// the mark with it if a later run may do better. Gives up soon when `given_up` says so.
-    pub(super) fn compress(
+    /// the mark with it if a later run may do better.
+    ///
+    /// Gives up soon when `given_up` says so. Before a name changes `may_change` is asked, and what it gives is kept
+    /// until that is done; with nothing it is given up, too.
+    pub(super) fn compress<T>(
         &self,
         segment: WalFileName,
         given_up: &dyn Fn() -> bool,
+        may_change: impl Fn() -> Option<T>,
     ) -> Result<Outcome, StorageError> {
-        let outcome = self.try_compress(segment, given_up);
+        let outcome = self.try_compress(segment, given_up, may_change);
         let keeps_mark = outcome.as_ref().is_err_and(|error| !is_refused(error));
         // A new file: one that could not be synced is never used again.
         let tidied_up =
@@ -123,10 +127,11 @@ impl Compression {
         Ok(outcome)
     }
 
-    fn try_compress(
+    fn try_compress<T>(
         &self,
         segment: WalFileName,
         given_up: &dyn Fn() -> bool,
+        may_change: impl Fn() -> Option<T>,
     ) -> Result<Outcome, StorageError> {
         let names = Names::of_complete(segment, self.spec.method);
         let Some(file) = InputFile::find(&self.directory, &names.raw)? else {
@@ -139,6 +144,7 @@ impl Compression {
                 Likeness::Same => {
                     compressed.sync(self.policy)?;
                     self.directory.sync(self.policy)?;
+                    let _changing = may_change().ok_or(Refusal::GivenUp)?;
                     self.directory.remove_file(&names.raw)?;
                     return Ok(Outcome::Compressed);
                 }
@@ -147,6 +153,7 @@ impl Compression {
             }
         }
         self.prepare(&raw, &names)?;
+        let _changing = may_change().ok_or(Refusal::GivenUp)?;
         if !self.directory.contains(&names.raw)? {
             return Ok(Outcome::TakenAway);
         }

@@ -109,17 +109,17 @@ mod tests {
     fn op_034_a_file_that_holds_more_than_it_may_is_wrong_and_not_decoded_further() {
         let bomb = vec![0; 20 << 20];
         for method in Method::ALL {
-            let mut encoded = Vec::new();
+            let mut packed = Vec::new();
             let mut encoder = Encoder::new(&CompressionSpec::of(method)).unwrap();
-            encoder.push(&bomb, &mut encoded).unwrap();
-            encoder.finish(&mut encoded).unwrap();
+            encoder.push(&bomb, &mut packed).unwrap();
+            encoder.finish(&mut packed).unwrap();
             for limit in [0, 1, 1 << 20, (1 << 20) + 1] {
-                let (decoded, error) = decode_bytes(method, &encoded, limit);
+                let (decoded, error) = decode_bytes(method, &packed, limit);
                 assert_eq!(decoded.len() as u64, limit);
                 let expected = format!("could not decompress data: more than {limit} bytes");
                 assert_eq!(error.unwrap().to_string(), expected);
             }
-            let (decoded, error) = decode_bytes(method, &encoded, bomb.len() as u64);
+            let (decoded, error) = decode_bytes(method, &packed, bomb.len() as u64);
             assert_eq!((decoded.len(), error), (bomb.len(), None));
         }
     }

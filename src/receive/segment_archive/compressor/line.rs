@@ -5,7 +5,7 @@
 //! are only names.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::types::WalFileName;
@@ -32,6 +32,7 @@ struct State {
     /// Nothing more is to be done.
     is_closed: bool,
     taker: Taker,
+    names: Names,
 }
 
 /// What the thread does that takes them.
@@ -43,6 +44,29 @@ enum Taker {
     Works,
     Ended,
 }
+
+/// Whether files take the places of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// The thread that compresses puts a file in the place of another.
+    Change,
+    /// So many look for files, and must find them where they are.
+    KeptBy(u32),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::KeptBy(0)
+    }
+}
+
+/// As long as this lives every segment keeps the name that it has, raw or compressed.
+#[derive(Debug)]
+pub(in crate::receive::segment_archive) struct KeptNames(Arc<Line>);
+
+/// As long as this lives names may change.
+#[derive(Debug)]
+pub(super) struct ChangingNames<'a>(&'a Line);
 
 /// A segment whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +157,40 @@ impl Line {
         }
     }
 
+    /// Waits until no name changes, and keeps it so.
+    pub(super) fn keep_names(self: &Arc<Self>) -> KeptNames {
+        let mut state = self.lock();
+        loop {
+            if let Names::KeptBy(others) = state.names {
+                state.names = Names::KeptBy(others + 1);
+                return KeptNames(Arc::clone(self));
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Waits until names may change; none when nothing more is to be done.
+    pub(super) fn change_names(&self) -> Option<ChangingNames<'_>> {
+        let mut state = self.lock();
+        while state.names != Names::KeptBy(0) && !state.is_closed {
+            state = self.wait(state);
+        }
+        if state.is_closed {
+            return None;
+        }
+        state.names = Names::Change;
+        Some(ChangingNames(self))
+    }
+
+    fn leave_names(&self) {
+        let mut state = self.lock();
+        state.names = match state.names {
+            Names::KeptBy(count) => Names::KeptBy(count.saturating_sub(1)),
+            Names::Change => Names::KeptBy(0),
+        };
+        self.changed.notify_all();
+    }
+
     /// Nothing more is to be done. Gives what was in line.
     pub(super) fn close(&self) -> Vec<WalFileName> {
         let mut state = self.lock();
@@ -162,6 +220,18 @@ impl Line {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for KeptNames {
+    fn drop(&mut self) {
+        self.0.leave_names();
+    }
+}
+
+impl Drop for ChangingNames<'_> {
+    fn drop(&mut self) {
+        self.0.leave_names();
     }
 }
 
@@ -244,6 +314,31 @@ mod tests {
         assert_eq!(line.next(), turn(two, true));
         assert_eq!(line.close(), [one, three]);
         assert_eq!(line.next(), None);
+    }
+
+    #[test]
+    fn i_006_names_stay_while_somebody_looks_and_nobody_waits_for_that_after_the_end() {
+        let line = Arc::new(Line::default());
+        let changes = Mutex::new(0);
+        thread::scope(|scope| {
+            let changing = scope.spawn(|| {
+                while let Some(names) = line.change_names() {
+                    *changes.lock().unwrap() += 1;
+                    drop(names);
+                }
+            });
+            for _ in 0..100 {
+                let kept = line.keep_names();
+                let before = *changes.lock().unwrap();
+                thread::yield_now();
+                assert_eq!(*changes.lock().unwrap(), before);
+                drop(kept);
+            }
+            let kept = line.keep_names();
+            line.close();
+            changing.join().unwrap();
+            drop(kept);
+        });
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use self::compression::{Compression, is_refused};
 pub(super) use self::decode::{Decoded, decode};
+pub(super) use self::line::KeptNames;
 use self::line::{Ended, Line, Turn};
 use crate::compress::{CompressionSpec, Encoder};
 use crate::receive::observer::{Event, Observer, Warning};
@@ -77,22 +78,24 @@ impl Compressor {
         self.line.enter_last(segment).map_err(ended)
     }
 
-    /// Waits for all that is in line.
-    #[cfg(test)]
-    pub(super) fn finish(&mut self) -> Result<(), StorageError> {
-        self.line.wait_until_done(None).map(drop).map_err(ended)
+    /// Waits until nothing takes the place of anything, and keeps it so until the result is dropped: whoever looks for
+    /// the end of the archive meanwhile finds every segment where it was listed.
+    pub(super) fn keep_names(&self) -> KeptNames {
+        self.line.keep_names()
     }
 
-    /// Waits for what is in line, but only so long; what is not compressed by then stays raw, without a mark.
+    /// Waits for all that is in line, but only so long; what is not compressed by then stays raw, without a mark.
     pub(super) fn finish_within(&mut self, patience: Duration) -> Result<(), StorageError> {
-        if !self.line.wait_until_done(Some(Instant::now() + patience)).map_err(ended)? {
+        // A time that is too far away for the clock is no limit.
+        let deadline = Instant::now().checked_add(patience);
+        if !self.line.wait_until_done(deadline).map_err(ended)? {
             self.abandon();
         }
         Ok(())
     }
 
     /// Leaves raw what is not compressed, and takes the marks away. Nothing is compressed after this.
-    pub(super) fn abandon(&mut self) {
+    fn abandon(&mut self) {
         let mut left = self.line.close();
         self.join();
         // The thread has put back what it had at hand.
@@ -148,7 +151,8 @@ impl Worker {
     }
 
     fn compress(&self, turn: Turn) {
-        let Err(error) = self.compression.compress(turn.segment, &|| self.line.is_closed()) else {
+        let (given_up, may_change) = (|| self.line.is_closed(), || self.line.change_names());
+        let Err(error) = self.compression.compress(turn.segment, &given_up, may_change) else {
             return self.line.succeeded();
         };
         if self.line.is_closed() {

@@ -99,7 +99,7 @@ impl Fixture {
     fn compress(&self, spec: CompressionSpec, number: u64) {
         let mut compressor = self.compressor(spec);
         compressor.enqueue(segment(number)).unwrap();
-        compressor.finish().unwrap();
+        compressor.finish_within(Duration::MAX).unwrap();
     }
 
     fn path(&self, number: u64, suffix: &str) -> PathBuf {
@@ -140,7 +140,7 @@ fn rw_152_and_153_op_027_compressed_segments_satisfy_the_programs_of_their_forma
                 compressor.mark(segment(number)).unwrap();
                 compressor.enqueue(segment(number)).unwrap();
             }
-            compressor.finish().unwrap();
+            compressor.finish_within(Duration::MAX).unwrap();
             drop(compressor);
             let suffix = method.suffix();
             assert_eq!(fixture.names(), [1, 2, 3].map(|number| format!("{number}{suffix}")));
@@ -177,7 +177,7 @@ fn i_014_a_run_that_was_killed_anywhere_is_taken_up_by_the_next() {
         }
         let mut compressor = fixture.compressor(GZIP);
         compressor.enqueue_left_over(segment(1)).unwrap();
-        compressor.finish().unwrap();
+        compressor.finish_within(Duration::MAX).unwrap();
         assert_eq!(fixture.names(), ["1.gz"], "{killed}");
         assert_holds(Method::Gzip, &fixture.path(1, ".gz"), &content);
         assert_eq!(fixture.warnings(), Vec::<String>::new(), "{killed}");
@@ -192,7 +192,7 @@ fn i_014_giving_up_anywhere_leaves_the_raw_segment_and_its_mark() {
     loop {
         let left = Cell::new(patience);
         let given_up = || left.replace(left.get().saturating_sub(1)) == 0;
-        if fixture.compression(GZIP).compress(segment(1), &given_up).is_ok() {
+        if fixture.compression(GZIP).compress(segment(1), &given_up, || Some(())).is_ok() {
             break;
         }
         assert_eq!(fixture.names(), ["1", "1.gz.tmp"]);
@@ -255,7 +255,7 @@ fn a_segment_that_an_archiver_has_taken_away_is_no_matter() {
         }
         false
     };
-    fixture.compression(GZIP).compress(segment(1), &take_away).unwrap();
+    fixture.compression(GZIP).compress(segment(1), &take_away, || Some(())).unwrap();
     assert_eq!(fixture.names(), Vec::<String>::new());
     assert_eq!(fixture.warnings(), Vec::<String>::new());
 }
@@ -269,7 +269,7 @@ fn i_012_what_could_not_be_compressed_stays_raw_and_is_tried_again_with_the_next
     fixture.write(1, "", wal(1));
     compressor.enqueue(segment(1)).unwrap();
     for _ in 0..2 {
-        compressor.finish().unwrap();
+        compressor.finish_within(Duration::MAX).unwrap();
         assert_eq!(fixture.names(), ["1", "1.gz.tmp"]);
     }
     let [warning] = &fixture.warnings()[..] else { panic!("not told of once") };
@@ -279,7 +279,7 @@ fn i_012_what_could_not_be_compressed_stays_raw_and_is_tried_again_with_the_next
     fs::remove_dir(fixture.path(1, ".gz.tmp")).unwrap();
     fixture.write(2, "", wal(2));
     compressor.enqueue(segment(2)).unwrap();
-    compressor.finish().unwrap();
+    compressor.finish_within(Duration::MAX).unwrap();
     assert_eq!(fixture.names(), ["1.gz", "2.gz"]);
     assert_holds(Method::Gzip, &fixture.path(1, ".gz"), &wal(1));
     assert_eq!(fixture.warnings(), Vec::<String>::new());
@@ -377,6 +377,31 @@ fn i_017_giving_up_leaves_no_temporary_file_and_dropping_leaves_the_marks() {
 }
 
 #[test]
+fn i_006_while_names_are_kept_nothing_takes_the_place_of_anything() {
+    for ends in [false, true] {
+        let fixture = Fixture::new();
+        let mut compressor = fixture.compressor(GZIP);
+        let kept = compressor.keep_names();
+        fixture.write(1, "", wal(1));
+        compressor.mark(segment(1)).unwrap();
+        compressor.enqueue(segment(1)).unwrap();
+        while fixture.path(1, ".gz.tmp").metadata().unwrap().len() == 0 {
+            thread::yield_now();
+        }
+        if ends {
+            compressor.finish_within(Duration::ZERO).unwrap();
+            drop(kept);
+            assert_eq!(fixture.names(), ["1"]);
+        } else {
+            assert_eq!(fixture.names(), ["1", "1.gz.tmp"]);
+            drop(kept);
+            compressor.finish_within(Duration::MAX).unwrap();
+            assert_eq!(fixture.names(), ["1.gz"]);
+        }
+    }
+}
+
+#[test]
 fn a_thread_that_has_died_is_an_error_and_never_waited_for() {
     struct Panics;
     impl Observer for Panics {
@@ -390,7 +415,7 @@ fn a_thread_that_has_died_is_an_error_and_never_waited_for() {
     let mut compressor =
         Compressor::start(directory, GZIP, Access::Owner, SyncPolicy::Durable, Arc::new(Panics)).unwrap();
     compressor.enqueue(segment(1)).unwrap();
-    let error = compressor.finish().unwrap_err();
+    let error = compressor.finish_within(Duration::MAX).unwrap_err();
     assert_eq!(error.to_string(), "the thread that compresses WAL ended unexpectedly");
     assert!(compressor.enqueue(segment(1)).is_err());
 }
