@@ -130,6 +130,33 @@ fn the_end_of_an_earlier_record_counts_only_if_no_sector_of_it_is_missing() {
 }
 
 #[test]
+fn i_005_what_comes_again_from_the_start_of_a_segment_takes_nothing_away() {
+    let fixture = Fixture { compression: Some(CompressionSpec::of(Method::Gzip)), ..Fixture::new() };
+    let kind = fixture.log_kind();
+    let mut writer = LogWriter::new(MIB, kind);
+    while writer.position() < 2 * MIB - 3000 {
+        writer.record(1000);
+    }
+    // Of this record the segment has the end, and a sector without anything in it.
+    writer.record(63_000);
+    let content = writer.filled(2 * MIB as usize);
+    let mut two = content[MIB as usize..].to_vec();
+    two[4096..4608].fill(0);
+    fixture.write(&name(2, ".partial"), &[&two[..700_000], &vec![0; MIB as usize - 700_000]].concat());
+
+    let (mut archive, end) = fixture.resumed();
+    assert_eq!(end.unwrap().position.value(), position(2, 0));
+    let mut open = archive.open_segment(fixture.segment(1, 2), position(2, 0)).unwrap();
+    open.append(&two[..100_000]).unwrap();
+    open.close_incomplete(position(2, 100_000), Closing::EndOfStream).unwrap();
+    archive.finish().unwrap();
+    let file = name(2, ".gz.partial");
+    assert_eq!(fixture.names(), [file.as_str()]);
+    let kept = decoded(&file, &fixture.read(&file));
+    assert!(kept.len() > 699_000 && kept[..] == two[..kept.len()], "{} bytes", kept.len());
+}
+
+#[test]
 fn rw_168_and_i_005_a_compressed_part_becomes_raw_before_it_goes() {
     for method in Method::ALL {
         let fixture = Fixture { policy: SyncPolicy::Durable, ..Fixture::new() };
