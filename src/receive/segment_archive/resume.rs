@@ -26,6 +26,7 @@ impl SegmentArchive {
         let durable_end = self.durable_end.take();
         let listing = Listing::read(&self.directory)?;
         identity::check(&self.directory, &listing, origin)?;
+        identity::check_histories(&self.directory, cluster.history)?;
         let end = self.scan(&listing, cluster, durable_end)?;
         self.begin(origin, &listing)?;
         match end {
