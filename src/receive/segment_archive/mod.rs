@@ -33,7 +33,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::compressor::{Compressor, compress_partial};
 use self::identity::{Origin, refused};
@@ -47,8 +47,10 @@ use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Directory, DirectoryLock, StorageError, SyncPolicy, replace_durably};
 use crate::types::{Lsn, TimelineId, WalFileName, WithCauses};
 
-/// How long the end of a run may take for compression. What is not compressed by then stays as it is.
+/// How long the end of a run may wait for complete segments to be compressed, and how long it may take for the partial
+/// ones. What is not compressed by then stays as it is.
 const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE_FOR_PARTIALS: Duration = Duration::from_secs(10);
 
 /// Segments in a directory, each complete one under its own name.
 pub struct SegmentArchive {
@@ -170,12 +172,14 @@ impl SegmentArchive {
 
     fn compress_partials(&mut self) {
         let (Some(spec), Some(origin)) = (self.compression, self.origin) else { return };
+        let deadline = Instant::now() + PATIENCE_FOR_PARTIALS;
         for (segment, length) in std::mem::take(&mut self.partials) {
             if length == 0 {
                 continue;
             }
             let (directory, policy) = (&self.directory, self.policy);
-            let compressed = compress_partial(directory, segment, length, spec, origin.access, policy);
+            let compressed =
+                compress_partial(directory, segment, length, spec, origin.access, policy, deadline);
             if let Err(error) = compressed {
                 self.warn_of_uncompressed(&FileName::of(segment, Form::RAW_PARTIAL), &error);
             }

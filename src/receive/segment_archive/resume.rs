@@ -27,6 +27,7 @@ impl SegmentArchive {
         let kept_names = self.compressor.as_ref().map(Compressor::keep_names);
         let listing = Listing::read(&self.directory)?;
         identity::check(&self.directory, &listing, origin)?;
+        identity::check_histories(&self.directory, cluster.history)?;
         let end = self.scan(&listing, cluster, durable_end)?;
         self.begin(origin)?;
         let uncompressed = self.clear(&listing, origin)?;

@@ -101,11 +101,12 @@ fn open_at_start(
     }
     if archive.directory.contains(name)? {
         archive.fit(segment, origin)?;
+        let file = OutputFile::open_existing(&archive.directory, name, 0)?;
         // What it has may have been reported, although all of it is to come again.
         let part = FileName::of(segment, Form::RAW_PARTIAL);
         let length = measure(&archive.directory, &part, segment, origin)?.length;
         archive.keep_partial(segment, length);
-        return OutputFile::open_existing(&archive.directory, name, 0);
+        return Ok(file);
     }
     let has_spare = archive.spare.wait();
     let directory = &archive.directory;

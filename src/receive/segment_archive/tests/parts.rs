@@ -35,6 +35,8 @@ fn rw_146_149_and_226_what_is_sound_of_a_raw_part_is_kept_whatever_its_size() {
         (damaged, 670_000, 700_000, false),
         (elsewhere, 630_000, 81 * 8192, false),
         (part(10, &[]), 0, 0, true),
+        (part(10, &vec![0; size - 10]), 0, 0, false),
+        (part(34, &vec![0; size - 34]), 0, 0, false),
         (b"nonsense".to_vec(), 0, 0, true),
     ] {
         fixture.write(&name(2, ".partial"), &content);
