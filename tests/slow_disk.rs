@@ -16,7 +16,9 @@ use pgsiphon::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, SegmentSize, TimelineId, WalFileName};
 use receiving::{Receiving, plain_options};
 use support::log_writer::{LogKind, LogWriter};
-use support::{Cluster, DEADLINE, Peer, ScriptedServer, Status, wait_for};
+use support::{
+    Cluster, DEADLINE, Peer, Personality, Run, ScriptedServer, Status, scratch_directory, wait_for,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -163,5 +165,37 @@ fn rw_125_a_server_that_always_has_more_hears_of_durable_positions_all_the_same(
         receiving.stop_at(Lsn::ZERO);
         receiving.finish().unwrap();
         server.finish();
+    }
+}
+
+#[test]
+fn i_017_memory_does_not_grow_with_what_waits_for_a_slow_disk() {
+    const MOST_MEMORY: u64 = 48 << 20;
+    let cluster = Cluster::builder(15).setting("wal_keep_size", "1GB").start();
+    cluster.psql("SELECT pg_create_physical_replication_slot('s', true)");
+    // Several times what may be taken.
+    cluster.psql(
+        "SELECT count(pg_logical_emit_message(false, '', repeat('x', 1000000))) FROM generate_series(1, 200)",
+    );
+    let end = cluster.psql("SELECT pg_current_wal_lsn()");
+    cluster.psql("CREATE TABLE beyond_the_end ()");
+    for synchronous in [false, true] {
+        let (directory, log) = (scratch_directory(), tempfile::NamedTempFile::new().unwrap());
+        // The process is the program, not `strace`.
+        let each_sync_stalls =
+            ["-D", "-f", "--seccomp-bpf", "-e", "inject=fdatasync:delay_enter=30000", "-o"];
+        cluster.psql("SELECT pg_copy_physical_replication_slot('s', 't')");
+        let program = Personality::named("pg_receivewal");
+        let (outcome, peak) = Run::new("/usr/bin/strace")
+            .args(each_sync_stalls)
+            .args([log.path(), program.path()])
+            .args(["-d", &cluster.conninfo(), "-n", "-S", "t", "-E", &end, "-D"])
+            .arg(directory.path())
+            .args(synchronous.then_some("--synchronous"))
+            .start()
+            .finish_measured();
+        outcome.expect_success();
+        assert!((1 << 20..MOST_MEMORY).contains(&peak), "{peak} bytes");
+        cluster.psql("SELECT pg_drop_replication_slot('t')");
     }
 }
