@@ -129,7 +129,7 @@ fn rw_108_a_stream_byte_by_byte_is_the_same() {
 }
 
 #[test]
-fn rw_118_rw_130_rw_133_without_a_slot_nothing_is_told_of_the_disk() {
+fn rw_115_rw_117_rw_118_rw_130_rw_133_without_a_slot_nothing_is_told_of_the_disk() {
     receive_over_one_connection(options(SEGMENT_END + 200), |peer| {
         begin_stream(peer);
         assert_eq!(peer.expect_status(), Status { written: START, flushed: 0 });

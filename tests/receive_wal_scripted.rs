@@ -1,184 +1,23 @@
-//! The receiver that reconnects, against servers that lie: the attempt ends with an error that says what was wrong and
-//! where, nothing of the lie is kept or acknowledged, and with an honest server everything is there in the end.
+//! The receiver that reconnects, against servers whose stream lies: the attempt ends with an error that says what was
+//! wrong and where, nothing of the lie is kept or acknowledged, and with an honest server everything is there in the
+//! end.
 
 #![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
 
+#[path = "support/lies.rs"]
+mod lies;
 #[path = "support/looping.rs"]
 mod looping;
 mod support;
 
-use std::sync::LazyLock;
-
-use looping::{
-    FIRST_TIMELINE, Kept, Looping, MIB, START, answer_until, begin_stream, expect_flushed, take_leave,
+use lies::{
+    IN_PAGE, LENGTH, LOG, PAGE_END, SEGMENT_END, after, all_cost_one_attempt, end_timeline, keepalive, kind,
+    log, options, stream_up_to,
 };
-use pgsiphon::receive::{Reconnect, RunOptions};
+use looping::{Looping, MIB, START, begin_stream, take_leave};
 use pgsiphon::types::Lsn;
 use support::log_writer::{LogKind, LogWriter};
-use support::{ErrorText, Peer, Script, ScriptedServer};
-
-/// What an honest server sends in the end.
-const LENGTH: usize = MIB as usize + 100_000;
-
-/// Where the honest part before a lie ends: in a page, at its end, or at the end of a segment.
-const IN_PAGE: u64 = START + 20 * 8192 + 100;
-const PAGE_END: u64 = START + 21 * 8192;
-const SEGMENT_END: u64 = START + MIB;
-
-fn kind() -> LogKind {
-    LogKind::with_segments_of(MIB)
-}
-
-/// The log of the honest server.
-static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| LogWriter::new(START, kind()).filled(LENGTH));
-
-/// The honest log between two positions.
-fn log(from: u64, to: u64) -> &'static [u8] {
-    &LOG[(from - START) as usize..(to - START) as usize]
-}
-
-/// As a synchronous standby that stops at the end of the honest log.
-fn options() -> RunOptions {
-    RunOptions {
-        slot: Some("s".to_owned()),
-        synchronous: true,
-        end: Some(Lsn::new(START + LENGTH as u64 - 1)),
-        ..RunOptions::default()
-    }
-}
-
-/// Something that no server says.
-struct Lie {
-    /// The command that it answers, or where in the stream it comes.
-    place: Place,
-    tell: fn(&mut Peer, u64),
-    /// What the error begins with.
-    error: &'static str,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Command(&'static str),
-    Stream(u64),
-}
-
-/// The end of what was received and cannot be wrong before a lie.
-fn honest_end(place: Place) -> u64 {
-    match place {
-        Place::Command(_) => IN_PAGE,
-        Place::Stream(position) => position,
-    }
-}
-
-/// Sends the honest log from where the client asks up to `end`.
-fn stream_up_to(peer: &mut Peer, end: u64, known: u64) {
-    let from = begin_stream(peer);
-    assert!(from <= known && from + 100_000 > known, "asked from {from:X}, has {known:X}");
-    peer.send_wal(from, log(from, end));
-    expect_flushed(peer, end, known);
-}
-
-/// The lie is told on the second of three connections.
-fn a_lie_costs_one_attempt(lie: &Lie) {
-    let Lie { place, tell, error: expected } = *lie;
-    let end = honest_end(place);
-    let kept = Kept::default();
-    let witness = kept.clone();
-    let scripts: Vec<Script> = vec![
-        Box::new(move |peer| stream_up_to(peer, IN_PAGE, START)),
-        Box::new(move |peer| {
-            match place {
-                Place::Command(command) => {
-                    answer_until(peer, command, FIRST_TIMELINE);
-                }
-                Place::Stream(position) => stream_up_to(peer, position, IN_PAGE),
-            }
-            tell(peer, end);
-            for status in peer.remaining_updates() {
-                assert!(status.written <= end && status.flushed <= end, "{expected}: {status:?}");
-            }
-            peer.expect_end();
-        }),
-        Box::new(move |peer| {
-            let from = begin_stream(peer);
-            let before = witness.log(1);
-            assert!(before.len() as u64 <= end - START, "{expected}");
-            assert!(before[..] == LOG[..before.len()], "{expected}");
-            peer.send_wal(from, log(from, START + LENGTH as u64));
-            take_leave(peer);
-        }),
-    ];
-    let server = ScriptedServer::start_each(scripts);
-    let looping = Looping::start_with(&server.conninfo(), options(), kept.clone());
-    let heard = looping.heard.clone();
-    let outcome = looping.finish();
-    let failures = heard.failures();
-    assert_eq!(failures.len(), 2, "{expected}: {failures:?} {outcome:?}");
-    assert!(failures[0].starts_with("could not receive data from WAL stream: "), "{failures:?}");
-    assert!(failures[1].starts_with(expected), "{}\n{expected}", failures[1]);
-    assert_eq!(outcome.unwrap().end.value(), Lsn::new(START + LENGTH as u64));
-    server.finish();
-    assert!(kept.log(1) == *LOG, "{expected}");
-    assert_eq!(kept.files().len(), 2);
-}
-
-/// The lie is told on the only connection, which then ends the run.
-fn a_lie_ends_a_run_without_loop(place: Place, tell: fn(&mut Peer, u64), expected: &str) {
-    let server = ScriptedServer::start_each(vec![Box::new(move |peer| {
-        match place {
-            Place::Command(command) => {
-                answer_until(peer, command, FIRST_TIMELINE);
-            }
-            Place::Stream(position) => stream_up_to(peer, position, START),
-        }
-        tell(peer, honest_end(place));
-        peer.remaining_updates();
-        peer.expect_end();
-    })]);
-    let looping = Looping::start(&server.conninfo(), RunOptions { reconnect: Reconnect::Never, ..options() });
-    let kept = looping.kept.clone();
-    let error = looping.finish().unwrap_err().with_causes();
-    assert!(error.starts_with(expected), "{error}\n{expected}");
-    server.finish();
-    let kept = kept.log(1);
-    assert!(kept[..] == LOG[..kept.len()]);
-    assert!(matches!(place, Place::Stream(_)) || kept.is_empty());
-}
-
-fn all_cost_one_attempt(lies: Vec<Lie>) {
-    for lie in lies {
-        a_lie_ends_a_run_without_loop(lie.place, lie.tell, lie.error);
-        a_lie_costs_one_attempt(&lie);
-    }
-}
-
-fn lie(place: Place, error: &'static str, tell: fn(&mut Peer, u64)) -> Lie {
-    Lie { place, tell, error }
-}
-
-/// A lie after so much of the stream.
-fn after(position: u64, error: &'static str, tell: fn(&mut Peer, u64)) -> Lie {
-    lie(Place::Stream(position), error, tell)
-}
-
-/// A lie in place of the answer to a command.
-fn instead_of(command: &'static str, error: &'static str, tell: fn(&mut Peer, u64)) -> Lie {
-    lie(Place::Command(command), error, tell)
-}
-
-/// The end of a timeline, with a result that says where the log goes on.
-fn end_timeline(peer: &mut Peer, columns: usize, rows: &[&[Option<&str>]]) {
-    peer.send(b'c', b"");
-    peer.expect_copy_done();
-    peer.rows(columns, rows);
-    peer.complete("START_STREAMING");
-    peer.complete("START_REPLICATION");
-    peer.ready();
-}
-
-fn keepalive(peer: &mut Peer) {
-    peer.send(b'd', &[&b"k"[..], &[0; 17]].concat());
-}
+use support::{Peer, Personality, Run, Script, ScriptedServer, scratch_directory};
 
 #[test]
 fn rw_109_i_008_wal_of_another_position_is_not_taken() {
@@ -404,106 +243,74 @@ fn rw_179_rw_180_what_cannot_follow_the_end_of_a_timeline_is_refused() {
 }
 
 #[test]
-fn rw_065_rw_101_commands_answered_with_something_else_end_the_attempt() {
-    const IDENTIFY: &str = "IDENTIFY_SYSTEM";
-    const START_REPLICATION: &str = "START_REPLICATION";
-    all_cost_one_attempt(vec![
-        // WAL, a keepalive and the end of a COPY before there is one.
-        instead_of(
-            IDENTIFY,
-            "could not send replication command \"IDENTIFY_SYSTEM\": unexpected message \"d\" from server while \
-             waiting for a result",
-            |peer, at| peer.send_wal(at, log(at, at + 100)),
-        ),
-        instead_of(
-            START_REPLICATION,
-            "could not send replication command \"START_REPLICATION\": unexpected message \"d\" from server while \
-             waiting for a result",
-            |peer, _| keepalive(peer),
-        ),
-        instead_of(
-            START_REPLICATION,
-            "could not send replication command \"START_REPLICATION\": unexpected message \"c\" from server while \
-             waiting for a result",
-            |peer, _| peer.send(b'c', b""),
-        ),
-        instead_of(IDENTIFY, "could not send replication command \"IDENTIFY_SYSTEM\": ", |peer, _| {
-            peer.copy_both();
+fn rw_235_wal_that_differs_from_what_is_kept_is_not_joined_to_it() {
+    let scripts: Vec<Script> = vec![
+        Box::new(|peer| stream_up_to(peer, IN_PAGE, START)),
+        Box::new(|peer| {
+            let from = begin_stream(peer);
+            // Sound WAL of the same place, but with another record in it.
+            let mut other = LogWriter::new(START, kind());
+            while other.position() < from {
+                other.record(77);
+            }
+            let other = other.filled(LENGTH);
+            peer.send_wal(from, &other[(from - START) as usize..(IN_PAGE - START) as usize]);
+            assert_eq!(peer.remaining_updates(), []);
+            peer.expect_end();
         }),
-        instead_of(
-            START_REPLICATION,
-            "could not send replication command \"START_REPLICATION\": ",
-            |peer, _| {
-                peer.send(b'H', &[0, 0, 0]);
-            },
-        ),
-        instead_of(
-            START_REPLICATION,
-            "unexpected result set after end-of-timeline: got 0 rows and 0 fields, expected 1 rows and 2 fields",
-            |peer, _| {
-                peer.complete("START_REPLICATION");
-                peer.ready();
-            },
-        ),
-        instead_of(
-            START_REPLICATION,
-            "server reported unexpected next timeline 1, following timeline 1",
-            |peer, _| peer.answer(&["1", "0/300000"]),
-        ),
-        instead_of(START_REPLICATION, "server stopped streaming timeline 1 at 0/3", |peer, _| {
-            peer.answer(&["2", "1/0"]);
+        Box::new(|peer| {
+            let from = begin_stream(peer);
+            peer.send_wal(from, log(from, START + LENGTH as u64));
+            take_leave(peer);
         }),
-        instead_of(
-            IDENTIFY,
-            "could not identify system: got 0 rows and 4 fields, expected 1 rows and 3 or more fields",
-            |peer, _| {
-                peer.rows(4, &[]);
-                peer.complete("IDENTIFY_SYSTEM");
-                peer.ready();
-            },
-        ),
-        instead_of(
-            IDENTIFY,
-            "could not identify system: got 1 rows and 2 fields, expected 1 rows and 3 or more fields",
-            |peer, _| peer.answer(&["7000000000000000001", "1"]),
-        ),
-        instead_of(
-            IDENTIFY,
-            "could not send replication command \"IDENTIFY_SYSTEM\": malformed result row",
-            |peer, _| {
-                peer.rows(4, &[&[Some("7000000000000000001"), Some("1"), Some("0/300010")]]);
-            },
-        ),
-        instead_of(IDENTIFY, "could not parse timeline \"1\\u{0}\"", |peer, _| {
-            peer.answer(&["7000000000000000001", "1\0", "0/300010", ""]);
+    ];
+    let server = ScriptedServer::start_each(scripts);
+    let looping = Looping::start(&server.conninfo(), options());
+    let (kept, heard) = (looping.kept.clone(), looping.heard.clone());
+    assert_eq!(looping.finish().unwrap().end.value(), Lsn::new(START + LENGTH as u64));
+    server.finish();
+    let failures = heard.failures();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(failures[1].starts_with("WAL that the server sends for 0/32"), "{failures:?}");
+    assert!(failures[1].ends_with(" on timeline 1 differs from what was received before"), "{failures:?}");
+    assert!(kept.log(1) == *LOG);
+}
+
+#[test]
+fn i_008_the_program_goes_on_after_lies_and_keeps_what_is_true() {
+    let scripts: Vec<Script> = vec![
+        Box::new(|peer| {
+            stream_up_to(peer, IN_PAGE, START);
+            send_flipped(peer, IN_PAGE, IN_PAGE + 30_000);
+            peer.remaining_updates();
         }),
-        instead_of(IDENTIFY, "could not parse timeline \"4294967296\"", |peer, _| {
-            peer.answer(&["7000000000000000001", "4294967296", "0/300010", ""]);
+        Box::new(|peer| {
+            stream_up_to(peer, PAGE_END, IN_PAGE);
+            peer.send_wal(PAGE_END + 8192, log(PAGE_END + 8192, PAGE_END + 9000));
+            peer.remaining_updates();
         }),
-        instead_of(IDENTIFY, "could not parse system identifier \"-1\"", |peer, _| {
-            peer.answer(&["-1", "1", "0/300010", ""]);
+        Box::new(|peer| {
+            let from = begin_stream(peer);
+            peer.send_wal(from, log(from, START + LENGTH as u64));
+            take_leave(peer);
         }),
-        instead_of(IDENTIFY, "could not parse write-ahead log location \"AAAAAAAA", |peer, _| {
-            peer.answer(&["7000000000000000001", "1", &"A".repeat(1 << 20), ""]);
-        }),
-        instead_of("SHOW wal_segment_size", "WAL segment size could not be parsed", |peer, _| {
-            peer.answer(&[""]);
-        }),
-        instead_of(
-            "SHOW wal_segment_size",
-            "remote server reported invalid WAL segment size (3145728 bytes)",
-            |peer, _| peer.answer(&["3MB"]),
-        ),
-        instead_of(
-            "SHOW wal_segment_size",
-            "could not fetch WAL segment size: got 0 rows and 0 fields, expected 1 rows and 1 or more fields",
-            |peer, _| {
-                peer.complete("SHOW");
-                peer.ready();
-            },
-        ),
-        instead_of("SHOW data_directory_mode", "group access flag could not be parsed: 0999", |peer, _| {
-            peer.answer(&["0999"]);
-        }),
-    ]);
+    ];
+    let server = ScriptedServer::start_each(scripts);
+    let directory = scratch_directory();
+    let last = Lsn::new(START + LENGTH as u64 - 1).to_string();
+    let outcome = Run::new(Personality::named("pg_receivewal").path())
+        .args(["--synchronous", "-S", "s", "-E", &last, "-d", &server.conninfo(), "-D"])
+        .arg(directory.path())
+        .run()
+        .expect_success();
+    server.finish();
+    for reason in ["invalid WAL record at 0/3", "got WAL data offset 0002c000, expected 0002a000\n"] {
+        assert!(outcome.stderr.contains(&format!("pg_receivewal: error: {reason}")), "{}", outcome.stderr);
+    }
+    let kept = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+    assert!(kept("000000010000000000000003") == log(START, SEGMENT_END));
+    let partial = kept("000000010000000000000004.partial");
+    assert!(partial[..LENGTH - MIB as usize] == LOG[MIB as usize..]);
+    assert!(partial.len() as u64 == MIB && partial[LENGTH - MIB as usize..].iter().all(|&byte| byte == 0));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
 }

@@ -8,13 +8,16 @@ mod support;
 #[path = "support/wal_run.rs"]
 mod wal_run;
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use looping::{FIRST_TIMELINE, Looping, MIB, answer_until, segment_size, start_of};
-use pgsiphon::receive::{ReceiveError, RunOptions, SlotError};
+use pgsiphon::receive::{ReceiveError, RefusedArchive, RunOptions, SlotError};
 use pgsiphon::types::{Lsn, SegmentSize, WalFileName};
-use support::byte_script::{ByteScriptServer, Step, authentication, message};
-use support::{Cluster, ClusterBuilder, DEADLINE, ErrorText, Peer, ScriptedServer, wait_for};
+use support::byte_script::{ByteScriptServer, Step, authentication, fatal, message};
+use support::{Cluster, ClusterBuilder, DEADLINE, ErrorText, Peer, Script, ScriptedServer, wait_for};
 use tempfile::TempDir;
 use wal_run::{Heard, WalRun, again_and_again, assert_same_segments, end_of_wal, once, segments, up_to_now};
 
@@ -93,7 +96,7 @@ fn rw_066_rw_084_rw_089_rw_091_rw_092_rw_095_i_009_it_starts_at_its_end_or_with_
 }
 
 #[test]
-fn rw_085_rw_086_rw_087_slots_that_are_missing_or_of_another_kind() {
+fn rw_085_to_087_rw_102_slots_that_are_missing_or_of_another_kind() {
     let cluster = builder(15).start();
     cluster.psql("SELECT pg_create_logical_replication_slot('logical', 'pgoutput')");
     let refusal = |slot: &str| {
@@ -115,7 +118,26 @@ fn rw_085_rw_086_rw_087_slots_that_are_missing_or_of_another_kind() {
     assert_eq!(failed[2], "failed: replication slot \"late\" does not exist");
     cluster.psql("SELECT pg_create_physical_replication_slot('late')");
     run.heard().wait_for(1, "starting");
+
+    // One that is busy is waited for, too.
+    wait_for("the slot to be used", DEADLINE, || {
+        cluster.psql("SELECT active FROM pg_replication_slots WHERE slot_name = 'late'") == "t"
+    });
+    let second = directory();
+    let next = WalRun::start(&cluster.conninfo(), &options, second.path());
+    let failed = next.heard().wait_for(2, "failed: ");
+    let busy = "failed: could not send replication command \"START_REPLICATION\": ERROR:  \
+                replication slot \"late\" is active for PID ";
+    assert!(failed[1].starts_with(busy), "{failed:?}");
     run.stop().unwrap();
+    cluster.psql("SELECT pg_switch_wal()");
+    let finished = |heard: &Heard| !heard.about("finished").is_empty();
+    wait_for("the next one to stream", DEADLINE, || {
+        cluster.psql("SELECT pg_logical_emit_message(true, 'p', 'm')");
+        cluster.psql("SELECT pg_switch_wal()");
+        finished(next.heard())
+    });
+    next.stop().unwrap();
 }
 
 /// The server knows where its slot begins, but only an ordinary session is told.
@@ -417,7 +439,7 @@ fn rw_096_malformed_answers_about_a_slot_end_the_attempt() {
 }
 
 #[test]
-fn rw_098_rw_106_what_the_server_does_not_know_is_told_in_its_words() {
+fn rw_098_rw_102_rw_106_what_the_server_does_not_know_is_told_in_its_words() {
     let detail = "This server's history forked from timeline 1 at 0/2FFFF0.";
     let error = refusal(once(), move |peer| {
         answer_until(peer, "START_REPLICATION", FIRST_TIMELINE);
@@ -436,4 +458,125 @@ fn rw_098_rw_106_what_the_server_does_not_know_is_told_in_its_words() {
              timeline 1 is not in this server's history\nDETAIL:  {detail}"
         )
     );
+}
+
+#[test]
+fn rw_097_i_007_wal_of_two_clusters_does_not_come_together() {
+    let [mine, foreign] = [builder(15), builder(15)].map(|builder| builder.own_system_identifier().start());
+    let kept = directory();
+    fill_segments(&mine, 1);
+    receive(&mine, once(), kept.path());
+    let before = wal_run::files(kept.path());
+    let run = WalRun::start(&foreign.conninfo(), &again_and_again(), kept.path());
+    let error = run.finish().unwrap_err();
+    assert!(matches!(error.refused_archive(), Some(RefusedArchive::ForeignSystem { .. })), "{error:?}");
+    assert_eq!(wal_run::files(kept.path()), before);
+}
+
+/// A server that is one thing on the first connection, and another on the second.
+#[track_caller]
+fn changes_its_mind(second: &'static [&'static str; 2]) -> String {
+    let identify = |peer: &mut Peer, [system_id, size]: [&str; 2]| {
+        answer_until(peer, "IDENTIFY_SYSTEM", FIRST_TIMELINE);
+        peer.answer_nullable(&[Some(system_id), Some("1"), Some("0/300010"), None]);
+        peer.expect_command("SHOW wal_segment_size");
+        peer.answer(&[size]);
+    };
+    let server = ScriptedServer::start_each(vec![
+        Box::new(move |peer| {
+            identify(peer, ["7000000000000000001", "1MB"]);
+            peer.expect_command("START_REPLICATION");
+        }),
+        Box::new(move |peer| {
+            identify(peer, *second);
+            peer.expect_end();
+        }),
+    ]);
+    let error = Looping::start(&server.conninfo(), again_and_again()).finish().unwrap_err();
+    server.finish();
+    error.to_string()
+}
+
+#[test]
+fn rw_097_rw_067_a_server_that_becomes_another_ends_the_run() {
+    assert_eq!(
+        changes_its_mind(&["7000000000000000002", "1MB"]),
+        "server is of a different database system than before: identifier 7000000000000000002, was \
+         7000000000000000001"
+    );
+    assert_eq!(
+        changes_its_mind(&["7000000000000000001", "2MB"]),
+        "server has WAL segments of 2097152 bytes, but had some of 1048576 bytes before"
+    );
+}
+
+#[test]
+fn i_009_a_run_goes_on_where_it_began_although_nothing_came() {
+    let server = ScriptedServer::start_each(
+        ["0/300010", "0/800010"]
+            .map(|current| {
+                let script: Script = Box::new(move |peer| {
+                    answer_until(peer, "IDENTIFY_SYSTEM", FIRST_TIMELINE);
+                    peer.answer_nullable(&[Some("7000000000000000001"), Some("1"), Some(current), None]);
+                    assert_eq!(start_of(&answer_until(peer, "START_REPLICATION", FIRST_TIMELINE)), 3 * MIB);
+                });
+                script
+            })
+            .into(),
+    );
+    let looping = Looping::start(&server.conninfo(), again_and_again());
+    server.finish();
+    looping.cancel();
+    looping.finish().unwrap_err();
+}
+
+#[test]
+fn rw_233_a_server_that_never_answers_is_left_for_a_new_connection() {
+    let options = RunOptions { receive_timeout: Some(Duration::from_millis(200)), ..again_and_again() };
+    let silent_at = |command: &'static str| {
+        let script: Script = Box::new(move |peer| {
+            answer_until(peer, command, FIRST_TIMELINE);
+            peer.expect_end();
+        });
+        script
+    };
+    let server = ScriptedServer::start_each(vec![
+        // The first one must say what it is.
+        silent_at("READ_REPLICATION_SLOT"),
+        silent_at("SHOW data_directory_mode"),
+        silent_at("IDENTIFY_SYSTEM"),
+        silent_at("SHOW wal_segment_size"),
+        silent_at("START_REPLICATION"),
+        Box::new(|peer| {
+            answer_until(peer, "START_REPLICATION", FIRST_TIMELINE);
+        }),
+    ]);
+    let looping = Looping::start(&server.conninfo(), with_slot("s", options));
+    let heard = looping.heard.clone();
+    server.finish();
+    looping.cancel();
+    looping.finish().unwrap_err();
+    assert_eq!(heard.failures()[..5], ["no message from the server for 0 seconds"; 5]);
+}
+
+#[test]
+fn rw_233_a_server_that_lets_nobody_in_is_left_for_the_next_host() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let silent_port = silent.local_addr().unwrap().port();
+    let cluster = builder(15).start();
+    let ports = format!("{silent_port},{}", cluster.port());
+    let conninfo =
+        format!("host=127.0.0.1,127.0.0.1 port={ports} user=postgres sslmode=disable gssencmode=disable");
+    let kept = directory();
+    let options = RunOptions { receive_timeout: Some(Duration::from_secs(2)), ..again_and_again() };
+    // There at first, but not when it is asked again.
+    let first = WalRun::start(&conninfo, &options, kept.path());
+    let (mut refused, _) = silent.accept().unwrap();
+    refused.write_all(&fatal("57P03", "the database system is starting up")).unwrap();
+    drop(refused);
+    first.heard().wait_for(1, "starting");
+    let sender = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication";
+    wait_for("the stream to end", DEADLINE, || cluster.psql(sender) == "1");
+    first.heard().wait_for(2, "starting");
+    first.stop().unwrap();
 }

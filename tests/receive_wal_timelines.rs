@@ -20,6 +20,7 @@ use pgsiphon::receive::{
 use pgsiphon::storage::{StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, TimelineId, WalFileName};
 use support::log_writer::{LogKind, LogWriter};
+use support::wal_program::WalProgram;
 use support::{
     Cluster, ClusterBuilder, DEADLINE, ErrorText, Run, ScriptedServer, StopMode, client_program, wait_for,
 };
@@ -35,7 +36,7 @@ fn builder() -> ClusterBuilder {
 }
 
 /// A standby of the cluster.
-fn standby_of(primary: &Cluster, settings: &[(&str, &str)]) -> Cluster {
+fn standby_of(primary: &Cluster) -> Cluster {
     let data_directory = primary.make_directory("standby").join("data");
     Run::new(client_program("pg_basebackup"))
         .args(["-R", "-c", "fast", "-d", &primary.conninfo(), "-D"])
@@ -43,9 +44,7 @@ fn standby_of(primary: &Cluster, settings: &[(&str, &str)]) -> Cluster {
         .by_server_account()
         .run()
         .expect_success();
-    let standby = Cluster::existing(15, data_directory);
-    let standby =
-        settings.iter().fold(standby, |builder, (name, value)| builder.setting(name, value)).start();
+    let standby = Cluster::existing(15, data_directory).start();
     standby.wait_until_streaming(primary);
     standby
 }
@@ -123,8 +122,9 @@ impl WalArchive for HistoryFirst {
 #[test]
 fn rw_170_rw_171_rw_173_rw_179_to_185_rw_187_rw_229_i_010_promotions_are_followed_over_one_connection() {
     let primary = builder().start();
-    let mut standby = standby_of(&primary, &[]);
+    let mut standby = standby_of(&primary);
     let from_start = directory();
+    fill_segments(&primary, 1);
     receive(&primary, once(), from_start.path());
     assert!(!primary.log().contains("TIMELINE_HISTORY"));
     assert!(!files(from_start.path()).iter().any(|name| name.ends_with(".history")));
@@ -185,7 +185,7 @@ fn rw_170_rw_171_rw_173_rw_179_to_185_rw_187_rw_229_i_010_promotions_are_followe
 #[test]
 fn rw_088_rw_183_rw_186_a_slot_on_an_old_timeline_is_a_start_and_an_end_there_is_no_failure() {
     let primary = builder().start();
-    let standby = standby_of(&primary, &[]);
+    let standby = standby_of(&primary);
     standby.psql("SELECT pg_create_physical_replication_slot('s', true)");
     fill_segments(&primary, 2);
     standby.wait_until_replayed(&primary);
@@ -211,9 +211,9 @@ fn rw_088_rw_183_rw_186_a_slot_on_an_old_timeline_is_a_start_and_an_end_there_is
 }
 
 #[test]
-fn rw_088_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
+fn rw_051_rw_088_rw_198_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
     let primary = builder().start();
-    let standby = standby_of(&primary, &[]);
+    let standby = standby_of(&primary);
     standby.psql("SELECT pg_create_physical_replication_slot('s', true)");
     fill_segments(&primary, 1);
     standby.wait_until_replayed(&primary);
@@ -226,12 +226,35 @@ fn rw_088_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
         kept.path().join(segment_name(2, fork_point(&standby, 1))).exists()
             || heard.about("finished").len() > 1
     );
+
+    // The programs say the same of it.
+    fill_segments(&standby, 1);
+    let end = end_of_wal(&standby).to_string();
+    standby.psql("SELECT pg_logical_emit_message(true, 'p', 'beyond the end')");
+    let said = |program: &WalProgram| {
+        let kept = directory();
+        standby.psql("SELECT pg_drop_replication_slot('s')");
+        standby.psql("SELECT pg_create_physical_replication_slot('s')");
+        let previous = Lsn::new(fork_point(&standby, 1).as_u64() - MIB);
+        fs::write(kept.path().join(format!("{}.partial", segment_name(1, previous))), "").unwrap();
+        let outcome = program
+            .receive(&standby, kept.path())
+            .args(["--slot", "s", "--verbose", "--endpos", &end, "--no-loop"])
+            .run()
+            .expect_success();
+        let text = outcome.stderr;
+        let about_switch = text.lines().find(|line| line.contains("switched to timeline")).map(str::to_owned);
+        (about_switch.unwrap_or(text), files(kept.path()))
+    };
+    let (ours, real) = (said(&WalProgram::ours_as(15)), said(&WalProgram::real_of(15)));
+    assert_eq!(ours, real);
+    assert!(ours.0.starts_with("pg_receivewal: switched to timeline 2 at "), "{}", ours.0);
 }
 
 #[test]
 fn rw_105_a_fork_at_the_end_of_a_segment_is_no_obstacle() {
     let mut primary = builder().start();
-    let standby = standby_of(&primary, &[]);
+    let standby = standby_of(&primary);
     let kept = directory();
     receive(&primary, once(), kept.path());
     // The end of the log is the start of a segment, and stays that.
@@ -259,7 +282,7 @@ fn rw_105_a_fork_at_the_end_of_a_segment_is_no_obstacle() {
 #[test]
 fn rw_098_rw_192_rw_210_a_failover_is_followed_and_the_old_primary_passed_over() {
     let mut old = builder().start();
-    let new = standby_of(&old, &[]);
+    let new = standby_of(&old);
     let both = format!("host=127.0.0.1,127.0.0.1 port={},{} user=postgres", old.port(), new.port());
     let primary_only = format!("{both} target_session_attrs=primary");
     let kept = directory();
@@ -292,21 +315,19 @@ fn rw_098_rw_192_rw_210_a_failover_is_followed_and_the_old_primary_passed_over()
 
 #[test]
 fn rw_104_wal_that_one_host_has_removed_comes_from_another_one() {
-    let primary = Cluster::builder(15)
-        .initdb_arg("--wal-segsize=1")
-        .setting("wal_keep_size", "0")
-        .setting("min_wal_size", "2MB")
-        .setting("max_wal_size", "4MB")
-        .start();
-    let mut standby = standby_of(&primary, &[("wal_keep_size", "1GB")]);
+    let primary = builder().setting("min_wal_size", "2MB").setting("max_wal_size", "4MB").start();
+    let mut standby = standby_of(&primary);
     let both = format!("host=127.0.0.1,127.0.0.1 port={},{} user=postgres", primary.port(), standby.port());
     let [from_both, late] = [directory(), directory()];
+    fill_segments(&primary, 1);
     for kept in [&from_both, &late] {
         receive(&primary, once(), kept.path());
     }
     let oldest = files(from_both.path())[0][..24].to_owned();
     fill_segments(&primary, 8);
     standby.wait_until_replayed(&primary);
+    primary.psql("ALTER SYSTEM SET wal_keep_size = 0");
+    primary.psql("SELECT pg_reload_conf()");
     primary.psql("CHECKPOINT");
     wait_for("the segment to go", DEADLINE, || !primary.data_dir().join("pg_wal").join(&oldest).exists());
 

@@ -42,10 +42,7 @@ fn receives_and_is_waited_for(major: u16) {
         cluster.psql(&format!("SET synchronous_commit = {level}; INSERT INTO filler VALUES ('{level}')"));
     }
     fill_segments(&cluster);
-    // It never applies anything, so the wait for that ends otherwise.
-    let applied = "SET statement_timeout = '200ms'; SET synchronous_commit = remote_apply; INSERT INTO filler VALUES ('a')";
-    let outcome = cluster.psql_outcome(applied);
-    assert!(outcome.stderr.contains("canceling wait for synchronous replication"), "{}", outcome.stderr);
+    assert_never_applies(&cluster);
     cluster.psql("ALTER SYSTEM RESET synchronous_standby_names");
     cluster.psql("SELECT pg_reload_conf()");
 
@@ -55,6 +52,26 @@ fn receives_and_is_waited_for(major: u16) {
     let report = run.stop().unwrap();
     assert!(report.end.value() >= end);
     assert_same_segments(directory.path(), &cluster, 4);
+}
+
+/// Who waits for WAL to be applied waits on when it is durable.
+#[track_caller]
+fn assert_never_applies(cluster: &Cluster) {
+    std::thread::scope(|scope| {
+        let committing = scope.spawn(|| {
+            cluster
+                .psql_outcome("SET synchronous_commit = remote_apply; INSERT INTO filler VALUES ('applied')")
+        });
+        let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        let durable = "FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_flush_lsn()";
+        wait_for("the commit to wait", DEADLINE, || {
+            cluster.psql(&format!("SELECT count(*) {waiting}")) == "1"
+        });
+        wait_for("it to be durable", DEADLINE, || cluster.psql(&format!("SELECT count(*) {durable}")) == "1");
+        assert_eq!(cluster.psql(&format!("SELECT pg_cancel_backend(pid) {waiting}")), "t");
+        let outcome = committing.join().unwrap().expect_success();
+        assert!(outcome.stderr.contains("canceling wait for synchronous replication"), "{}", outcome.stderr);
+    });
 }
 
 macro_rules! every_version {

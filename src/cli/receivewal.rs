@@ -1,6 +1,7 @@
 //! `pg_receivewal`.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::messages::Messages;
 use super::receivewal_plan::{self, Action, Plan, Receiving};
 use super::receivewal_report::{Report, wants_password};
 use super::signals::{EndingSignal, report_file_size_limit, run_unless_signal, run_until_one_of};
+use super::status_file::StatusFile;
 use super::{help, password_prompt, receivewal_help, receivewal_slots};
 use crate::conninfo::Config;
 use crate::receive::{self, Observer, ReceiveError, SegmentArchive};
@@ -41,7 +43,7 @@ pub(super) fn main(
     }
     report_file_size_limit();
     // What is created gets its permissions at once; until then it is nobody else's.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let operands_end_options = std::env::var_os("POSIXLY_CORRECT").is_some();
     let plan = match receivewal_plan::parse(arguments, claim, operands_end_options) {
         Ok(plan) => plan,
@@ -55,7 +57,9 @@ pub(super) fn main(
         }
     };
     let report = Arc::new(Report::new(messages.clone(), &plan));
-    Program { name: program, claim, plan, messages, report, runtime }.run().unwrap_or_else(|status| status)
+    Program { name: program, claim, plan, umask, messages, report, runtime }
+        .run()
+        .unwrap_or_else(|status| status)
 }
 
 /// The program and what its command line means.
@@ -63,6 +67,8 @@ struct Program<'a> {
     name: &'a str,
     claim: ClaimedVersion,
     plan: Plan,
+    /// What the user would have of new files.
+    umask: Mode,
     messages: &'a Messages,
     report: Arc<Report>,
     runtime: Runtime,
@@ -75,16 +81,17 @@ impl Program<'_> {
         // Where nothing can be kept, no server is troubled (RW-039).
         let mut archive = self.open_archive()?;
         let (_, mut config) = self.plan.connection.configure(self.name, self.claim, self.messages)?;
+        self.create_status_file()?;
         self.warn_of_early_removal();
         let mut may_ask = self.plan.connection.prompt() == PasswordPrompt::OnDemand;
         if self.plan.connection.prompt() == PasswordPrompt::First {
             config.password = password_prompt::ask().or(config.password);
         }
         loop {
-            let error = match self.work(&config, archive) {
-                (Ok(()), _) => return Ok(ExitCode::SUCCESS),
-                (Err(error), Some(_)) if is_of_no_interest(&error) => return Ok(ExitCode::SUCCESS),
-                (Err(error), _) => error,
+            let (outcome, signal) = self.work(&config, archive);
+            let Some(error) = outcome.err().filter(|error| signal.is_none() || is_of_interest(error)) else {
+                self.report.ended(None);
+                return Ok(ExitCode::SUCCESS);
             };
             // Nothing typed, or nobody there to type, is the end of it (OP-30).
             let password = if may_ask && wants_password(&error) { password_prompt::ask() } else { None };
@@ -104,6 +111,28 @@ impl Program<'_> {
             self.messages.error(&WithCauses(&error).to_string());
             ExitCode::FAILURE
         })
+    }
+
+    fn create_status_file(&self) -> Result<(), ExitCode> {
+        let Action::Receive(receiving) = &self.plan.action else { return Ok(()) };
+        let Some(path) = receiving.status_file.clone() else { return Ok(()) };
+        let mode = 0o666 & !self.umask.bits();
+        let messages = self.messages.clone();
+        let complaint = |path: &Path, error| {
+            format!("could not write status file \"{}\": {}", path.display(), OsError(error))
+        };
+        let place = path.clone();
+        let complain = move |error| messages.warning(&complaint(&place, error));
+        match StatusFile::create(&path, mode, complain) {
+            Ok(file) => {
+                self.report.keep_status_file(file);
+                Ok(())
+            }
+            Err(error) => {
+                self.messages.error(&complaint(&path, error));
+                Err(ExitCode::FAILURE)
+            }
+        }
     }
 
     fn observer(&self) -> Arc<dyn Observer> {
@@ -159,16 +188,17 @@ impl Program<'_> {
     }
 
     fn fail(&self, error: &ReceiveError) -> ExitCode {
-        self.report.failed(error);
+        self.report.ended(Some(error));
         if error.is_gap() { ExitCode::from(GAP) } else { ExitCode::FAILURE }
     }
 }
 
-/// Whether the failure says nothing to somebody who ended the program meanwhile: everything that came is on disk.
-fn is_of_no_interest(error: &ReceiveError) -> bool {
+/// Whether the failure says something to somebody who ended the program meanwhile: not all that came is on disk, or
+/// there is no point in going on later.
+fn is_of_interest(error: &ReceiveError) -> bool {
     match error {
-        ReceiveError::Cancelled => true,
-        ReceiveError::Disk(_) => false,
-        error => error.may_pass(),
+        ReceiveError::Cancelled => false,
+        ReceiveError::Disk(_) => true,
+        error => !error.may_pass(),
     }
 }

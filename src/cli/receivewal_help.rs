@@ -81,6 +81,29 @@ mod tests {
     }
 
     #[test]
+    fn rw_219_the_documentation_has_each_own_option_and_compares_with_a_standby() {
+        let compatibility = include_str!("../../docs/compatibility.md");
+        let (_, section) = compatibility.split_once("\n## `pg_receivewal`\n").unwrap();
+        let own = OWN_OPTIONS.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+        for option in own.map(|line| line.split_whitespace().next().unwrap()) {
+            assert!(section.contains(&format!("| `--{option}` |")), "{option}");
+        }
+        let receiving = include_str!("../../docs/receiving.md");
+        let (_, comparison) = receiving.split_once("standby's WAL receiver:\n").unwrap();
+        for topic in [
+            "`application_name`",
+            "reports as applied",
+            "hot standby feedback",
+            "reports as flushed",
+            "a silent server",
+            "a failed write",
+            "a failed sync",
+        ] {
+            assert!(comparison.lines().any(|line| line.starts_with(&format!("| {topic}"))), "{topic}");
+        }
+    }
+
+    #[test]
     fn rw_005_help_tells_what_the_version_compresses_with() {
         assert!(text_of(14).contains("--compress=0-9") && !text_of(14).contains("METHOD"));
         assert!(text_of(15).contains("--compress=METHOD[:DETAIL]"));

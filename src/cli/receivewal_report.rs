@@ -1,10 +1,13 @@
 //! What `pg_receivewal` prints while it works (section 1.6 of the receiver's behaviours).
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::messages::Messages;
+use super::receiver_status::State;
 use super::receivewal_plan::{Action, Plan};
+use super::status_file::StatusFile;
 use crate::client::ClientError;
 use crate::connection::Notice;
 use crate::receive::{Event, Observer, ReceiveError, Reconnect};
@@ -19,6 +22,7 @@ pub(super) struct Report {
     reconnect: Option<Reconnect>,
     /// There was another attempt after one that failed.
     tried_again: AtomicBool,
+    status_file: OnceLock<StatusFile>,
 }
 
 impl Report {
@@ -28,7 +32,19 @@ impl Report {
             Action::Receive(receiving) => Some(receiving.options.reconnect),
             Action::CreateSlot { .. } | Action::DropSlot(_) => None,
         };
-        Self { messages, verbose: plan.verbose, reconnect, tried_again: AtomicBool::new(false) }
+        Self {
+            messages,
+            verbose: plan.verbose,
+            reconnect,
+            tried_again: AtomicBool::new(false),
+            status_file: OnceLock::new(),
+        }
+    }
+
+    /// From now on the file tells of what happens, too.
+    pub(super) fn keep_status_file(&self, file: StatusFile) {
+        // There is one at most.
+        let _ = self.status_file.set(file);
     }
 
     /// Something that only who asked for it wants to know.
@@ -43,9 +59,22 @@ impl Report {
         self.messages.print_raw(&format!("{notice}\n"));
     }
 
+    /// The work is done, or not.
+    pub(super) fn ended(&self, error: Option<&ReceiveError>) {
+        if let Some(error) = error {
+            self.failed(error);
+        }
+        if let Some(file) = self.status_file.get() {
+            file.close(if error.is_some() { State::Failed } else { State::Stopped });
+        }
+    }
+
     /// This was the last attempt.
-    pub(super) fn failed(&self, error: &ReceiveError) {
+    fn failed(&self, error: &ReceiveError) {
         self.attempt_failed(error);
+        if let Some(file) = self.status_file.get() {
+            file.note_error(WithCauses(error).to_string());
+        }
         if error.is_gap() {
             self.messages.hint(
                 "Get the missing segments from another server or archive into the directory; \
@@ -93,7 +122,11 @@ fn loses_a_connection(error: &ReceiveError) -> bool {
 
 impl Observer for Report {
     fn observe(&self, event: &Event<'_>) {
+        if let Some(file) = self.status_file.get() {
+            file.note(event);
+        }
         match event {
+            Event::Progress { .. } => {}
             Event::Starting { position, timeline } => {
                 self.step(&format!("starting log streaming at {position} (timeline {timeline})"));
             }

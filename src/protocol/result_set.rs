@@ -103,7 +103,8 @@ impl ResultSet {
         if columns != self.columns {
             return Err(ResultSetError::Malformed);
         }
-        let mut row = Vec::new();
+        // Each value has at least its length.
+        let mut row = Vec::with_capacity(columns.min(body.len() / size_of::<i32>()));
         for _ in 0..columns {
             row.push(take_value(&mut body)?);
         }

@@ -20,12 +20,12 @@ use super::observer::{Event, Observer, Warning};
 use super::options::{ReceiveReport, RunOptions};
 use super::pump::StopPosition;
 use super::server::Server;
-use super::start::StartSearch;
+use super::start::{Reached, StartSearch};
 use super::stream::{GOODBYE, Receiver, StreamSettings, StreamStart, ToldFlush, UnderWay};
 use crate::client::{ClientError, ReplicationClient};
 use crate::connection::Notice;
 use crate::conninfo::{Config, Host};
-use crate::types::{Lsn, TimelineId};
+use crate::types::Lsn;
 
 /// What does not change in a run, and what it remembers from one connection to the next.
 pub(super) struct Attempts<'a> {
@@ -35,7 +35,7 @@ pub(super) struct Attempts<'a> {
     /// What the first server said. Before that no connection was good.
     known: Option<Server>,
     /// How far the last stream came.
-    reached: Option<(TimelineId, Lsn)>,
+    reached: Option<Reached>,
     told: ToldFlush,
     was_warned_of_version: bool,
 }
@@ -65,9 +65,15 @@ struct Course {
 }
 
 impl Course {
-    /// How far the stream came, if WAL was asked for, and on which timeline.
-    fn reached(&self) -> Option<(TimelineId, Lsn)> {
-        self.under_way.timeline.zip(self.written)
+    /// How far the run has come, with what was known of that before.
+    fn reached(&self, before: Option<Reached>) -> Option<Reached> {
+        let (Some(timeline), Some(position)) = (self.under_way.timeline, self.written) else { return before };
+        let has_wal = self.got_wal() || before.is_some_and(|before| before.has_wal);
+        Some(Reached { timeline, position, has_wal })
+    }
+
+    fn got_wal(&self) -> bool {
+        self.under_way.since.is_some() && self.written > self.start
     }
 
     fn ended(
@@ -75,11 +81,11 @@ impl Course {
         archive: Option<Box<dyn WalArchive>>,
         outcome: Result<ReceiveReport, ReceiveError>,
     ) -> Attempted {
-        let since = self.under_way.since;
+        let (since, got_wal) = (self.under_way.since, self.got_wal());
         Attempted {
             archive,
             outcome,
-            got_wal: since.is_some() && self.written > self.start,
+            got_wal,
             was_good: since.is_some_and(|since| since.elapsed() >= Backoff::GOOD),
             host: self.host,
         }
@@ -129,7 +135,7 @@ impl<'a> Attempts<'a> {
         };
         course.written = Some(disk.progress().written);
         let (archive, released) = disk.release().await;
-        self.reached = course.reached().or(self.reached);
+        self.reached = course.reached(self.reached);
         let outcome = match (outcome, closed.and(released)) {
             // What was lost on this side weighs more than why the other side was lost.
             (Err(ReceiveError::Disk(error)), _) | (_, Err(error)) => Err(error.into()),
@@ -150,8 +156,10 @@ impl<'a> Attempts<'a> {
         let work = self.connect_and_stream(config, disk, known, course);
         tokio::pin!(work);
         tokio::select! {
-            outcome = &mut work => return outcome,
+            biased;
+            // The work may notice it, too, but does not say so.
             () = cancel.cancelled() => {}
+            outcome = &mut work => return outcome,
         }
         observer.observe(&Event::Cancelled);
         stop.send_replace(Some(Lsn::ZERO));
@@ -277,12 +285,11 @@ impl<'a> Attempts<'a> {
         if gap::is_lost_slot(&error) {
             return ReceiveError::SlotInvalidated(Box::new(error));
         }
-        let (Some((timeline, from)), Some(host)) = (course.reached(), &course.host) else {
+        let (Some(Reached { timeline, position: from, .. }), Some(host), true) =
+            (self.reached, &course.host, gap::is_removed(&error))
+        else {
             return error.into();
         };
-        if !gap::is_removed(&error) {
-            return error.into();
-        }
         let search = tokio::time::timeout(gap::SEARCH, gap::first_kept(config, host, from));
         let to = self.cancel.run_until_cancelled(search).await.and_then(Result::ok).flatten();
         ReceiveError::Gap { from, to, timeline, source: Box::new(error) }

@@ -176,14 +176,17 @@ impl DiskThread {
         self.outcome().await.err().unwrap_or(DiskError::Died)
     }
 
-    /// Takes nothing more and waits for the end of the thread. Gives an error once.
+    /// Takes nothing more and waits for the end of the thread. Gives an error once. Cancel safe: the thread tells why
+    /// it ended a moment after its progress has.
     async fn outcome(&mut self) -> Result<(), DiskError> {
         self.commands.close();
         self.wake();
-        let Some(outcome) = self.outcome.take() else {
+        let Some(outcome) = &mut self.outcome else {
             return if self.archive.is_some() { Ok(()) } else { Err(DiskError::Died) };
         };
-        let (archive, outcome) = outcome.await.map_err(|_| DiskError::Died)?;
+        let ended = outcome.await;
+        self.outcome = None;
+        let (archive, outcome) = ended.map_err(|_| DiskError::Died)?;
         self.archive = Some(archive);
         Ok(outcome?)
     }
@@ -388,6 +391,26 @@ mod tests {
             };
             assert_eq!(error.to_string(), "could not fsync file \"f\"");
             assert!(matches!(disk.close_segment().await, Err(DiskError::Died)));
+        });
+    }
+
+    #[test]
+    fn rw_158_a_failure_is_not_forgotten_where_something_else_happens_before_it_is_told() {
+        let (mut disk, _) = start(Some("append"));
+        run(async {
+            let mut cutter = cutter(1);
+            disk.begin(nothing_before(cutter.position())).await.unwrap();
+            let (tell, outcome) = oneshot::channel();
+            let told = disk.outcome.replace(outcome).unwrap();
+            push(&mut disk, &mut cutter, 100, true).await.unwrap();
+            let ended = told.await;
+            tokio::select! {
+                biased;
+                outcome = disk.progress_changed() => panic!("{outcome:?}"),
+                () = std::future::ready(()) => {}
+            }
+            assert!(tell.send(ended.unwrap()).is_ok());
+            assert_eq!(disk.progress_changed().await.unwrap_err().to_string(), "could not fsync file \"f\"");
         });
     }
 

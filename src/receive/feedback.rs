@@ -19,7 +19,8 @@ pub enum FlushReport {
     /// Nothing, so that the client never counts as a synchronous standby.
     #[default]
     Nothing,
-    /// The ends of complete segments, of an archive that does not sync what it writes (OP-09).
+    /// The ends of complete segments, of an archive that does not sync what it writes (OP-09), and more only to a
+    /// server that would wait for ever.
     Segments(SegmentSize),
     /// Each position that happens to become durable, so that a slot can let go of WAL.
     WhenDurable,
@@ -54,6 +55,11 @@ pub struct Feedback {
     /// Whether the update at the beginning is still to be sent.
     beginning: bool,
     request: Option<Request>,
+    /// What had been received at the request that was answered last.
+    answered: Option<Lsn>,
+    /// Whether the server asks again although nothing came since its last request. One that shuts down does so, without
+    /// pause and for ever, until it hears that everything it sent is flushed.
+    insists: bool,
     /// Whether the server's messages stay unread, and its requests with them.
     reading_paused: bool,
     silence: Option<Silence>,
@@ -102,6 +108,8 @@ impl Feedback {
             known_flushed: Lsn::ZERO,
             beginning: interval.is_some(),
             request: None,
+            answered: None,
+            insists: false,
             reading_paused: false,
             silence: None,
         }
@@ -160,11 +168,16 @@ impl Feedback {
     pub fn requested(&mut self, received: Lsn, now: Instant) {
         let latest = self.request.map_or(now + Self::PATIENCE, |earlier| earlier.latest);
         self.request = Some(Request { latest, reached: received });
+        self.insists = self.answered == Some(received);
     }
 
     /// Whether the answer to a request waits for received WAL to become durable.
     pub fn wants_flush(&self) -> bool {
-        matches!(self.report, FlushReport::WhenDurable | FlushReport::Synchronous)
+        match self.report {
+            FlushReport::Nothing => false,
+            FlushReport::Segments(_) => self.insists,
+            FlushReport::WhenDurable | FlushReport::Synchronous => true,
+        }
     }
 
     /// The position that the disk has to come to before a requested update goes out.
@@ -217,7 +230,7 @@ impl Feedback {
             silence.asked = Some(now);
         }
         self.beginning = false;
-        self.request = None;
+        self.answered = self.request.take().map(|request| request.reached).or(self.answered);
         self.last_sent = now;
         self.last_flushed = self.told_flushed();
         self.known_flushed = self.known_flushed.max(self.last_flushed);
@@ -238,12 +251,20 @@ impl Feedback {
 
     /// Whether the server knows of more than is known to be durable now.
     fn is_behind(&self) -> bool {
-        self.report.flushed(self.flushed) < self.known_flushed
+        self.flush_position() < self.known_flushed
+    }
+
+    /// What may be told.
+    fn flush_position(&self) -> Lsn {
+        match self.report {
+            FlushReport::Segments(_) if self.insists => self.flushed.value(),
+            report => report.flushed(self.flushed),
+        }
     }
 
     /// The flush position of an update; zero says nothing, and the server keeps what it knows.
     fn told_flushed(&self) -> Lsn {
-        if self.is_behind() { Lsn::ZERO } else { self.report.flushed(self.flushed) }
+        if self.is_behind() { Lsn::ZERO } else { self.flush_position() }
     }
 
     fn satisfies(&self, request: Request) -> bool {
@@ -468,6 +489,29 @@ mod tests {
         feedback.set_reading_paused(true, asked + 31 * SECOND);
         assert!(!feedback.poll(asked + 99 * SECOND).unwrap().reply_requested);
         assert!(!feedback.is_server_silent(asked + 99 * SECOND));
+    }
+
+    #[test]
+    fn rw_136_and_189_a_server_that_insists_hears_of_an_incomplete_segment() {
+        let t0 = Instant::now();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let start = Durable::nothing_before(START);
+        let mut feedback = Feedback::new(None, FlushReport::Segments(size), start, t0);
+        feedback.requested(at(500), t0);
+        assert!(!feedback.wants_flush());
+        feedback.progress(progress(500, 0));
+        assert_eq!(feedback.poll(t0), Some(status(at(500), START)));
+        feedback.requested(at(500), t0);
+        assert!(feedback.wants_flush());
+        assert_eq!(feedback.poll(t0), None);
+        feedback.progress(progress(500, 500));
+        assert_eq!(feedback.poll(t0), Some(status(at(500), at(500))));
+        // It knows more now than it should have been told, and hears nothing until that is so.
+        feedback.requested(at(600), t0);
+        feedback.progress(progress(600, 500));
+        assert_eq!(feedback.poll(t0), Some(status(at(600), Lsn::ZERO)));
+        feedback.progress(progress(2 << 20, 1 << 20));
+        assert_eq!(feedback.poll(t0), Some(status(at(2 << 20), at(1 << 20))));
     }
 
     #[test]

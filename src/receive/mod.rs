@@ -141,6 +141,7 @@ mod options;
 mod overlap;
 mod patience;
 mod progress_channel;
+mod progress_events;
 mod pump;
 mod retries;
 mod run;

@@ -47,6 +47,15 @@ pub enum Event<'a> {
         /// The end of what came of the old one.
         position: Lsn,
     },
+    /// Receiving goes on; told about once a second while something changes.
+    Progress {
+        /// The timeline that is received.
+        timeline: TimelineId,
+        /// The end of what came.
+        received: Lsn,
+        /// The end of what is durable.
+        flushed: Lsn,
+    },
     /// The end position was reached (RW-052).
     Stopped {
         /// The end of what was received.
@@ -130,6 +139,17 @@ pub enum Warning {
         local_end: Lsn,
         /// Where the server left it.
         switch_point: Lsn,
+    },
+    /// The archive has WAL of a timeline that the server never was on, and it is newer than what the server's history
+    /// goes on with; it is kept.
+    #[error(
+        "timeline {timeline}, which the directory has up to {local_end}, is not in this server's history"
+    )]
+    UnknownBranch {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The end of it in the archive.
+        local_end: Lsn,
     },
     /// It could not be found out whether a slot has lost the WAL that it promised to keep (OP-03).
     #[error(

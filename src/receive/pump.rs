@@ -13,6 +13,7 @@ use super::feedback::Feedback;
 use super::flush_pace::FlushPace;
 use super::overlap::Overlap;
 use super::progress_channel::Wake;
+use super::progress_events::ProgressEvents;
 use crate::client::{ClientError, PhysicalStream};
 use crate::protocol::{StandbyStatus, WalMessage};
 use crate::types::Lsn;
@@ -69,6 +70,7 @@ pub(super) struct Pump<'a> {
     pub(super) feedback: Feedback,
     /// What a synchronous receiver asks the disk for.
     pub(super) flush_pace: Option<FlushPace>,
+    pub(super) events: ProgressEvents,
     pub(super) disk: &'a mut DiskThread,
     pub(super) stop: &'a mut StopPosition,
 }
@@ -86,6 +88,7 @@ impl Pump<'_> {
             }
             self.disk.hand_over();
             let may_read = self.look_at_disk(now);
+            self.events.note(self.reached, self.disk.progress(), now);
             if self.feedback.is_server_silent(now) {
                 return Err(ReceiveError::Silent(self.feedback.receive_timeout()));
             }
@@ -93,7 +96,7 @@ impl Pump<'_> {
                 send_status(stream, status).await?;
             }
             let flush_due = self.flush_pace.as_ref().and_then(FlushPace::due);
-            let due = [self.feedback.due(), flush_due].into_iter().flatten().min();
+            let due = [self.feedback.due(), flush_due, self.events.due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 progress = self.disk.progress_changed() => progress.map(drop)?,

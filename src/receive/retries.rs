@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(retries.after(lost(), Some(a), false).unwrap(), Duration::ZERO);
         // One that says something else was tried, too.
         assert_eq!(retries.after(ReceiveError::Terminated, Some(b), false).unwrap(), Duration::ZERO);
-        assert_eq!(retries.hosts_left().hosts, [c.clone()]);
+        assert_eq!(retries.hosts_left().hosts, std::slice::from_ref(c));
         assert!(retries.after(ReceiveError::Terminated, Some(c), false).unwrap_err().is_gap());
     }
 

@@ -29,8 +29,16 @@ pub(super) struct StartSearch<'a> {
     pub(super) config: &'a Config,
     pub(super) options: &'a RunOptions,
     pub(super) observer: &'a dyn Observer,
-    /// How far an earlier stream of this run came, and on which timeline.
-    pub(super) reached: Option<(TimelineId, Lsn)>,
+    pub(super) reached: Option<Reached>,
+}
+
+/// How far an earlier stream of the run came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    pub(super) timeline: TimelineId,
+    pub(super) position: Lsn,
+    /// Whether the archive got any WAL of the run.
+    pub(super) has_wal: bool,
 }
 
 impl StartSearch<'_> {
@@ -42,8 +50,8 @@ impl StartSearch<'_> {
         if let Some(end) = end {
             return Ok(end.into());
         }
-        let (timeline, position) = match self.reached {
-            Some(reached) => reached,
+        let (timeline, position) = match self.binding_position() {
+            Some(reached) => (reached.timeline, reached.position),
             None => match self.start_of_slot().await? {
                 Some((position, timeline)) => (timeline, position),
                 None => (self.server.identity.timeline, self.server.identity.xlog_position),
@@ -53,6 +61,19 @@ impl StartSearch<'_> {
             return Err(ReceiveError::TimelineNotPresent(timeline));
         }
         Ok(StreamStart::at_segment(position, self.server.segment_size, timeline))
+    }
+
+    /// Where this run must go on. A position that nothing came from may be given up, where the server has left it for
+    /// another history.
+    fn binding_position(&self) -> Option<Reached> {
+        let history = &self.history.timelines;
+        self.reached.filter(|reached| {
+            let start = reached.position.segment_start(self.server.segment_size);
+            let left = history.switch_point(reached.timeline);
+            reached.has_wal
+                || reached.timeline == history.timeline()
+                || left.is_some_and(|left| start <= left)
+        })
     }
 
     async fn start_of_slot(&mut self) -> Result<Option<(Lsn, TimelineId)>, ReceiveError> {

@@ -20,6 +20,7 @@ use super::observer::{Event, Observer};
 use super::options::{ReceiveOptions, ReceiveReport};
 use super::overlap::Overlap;
 use super::patience::within;
+use super::progress_events::ProgressEvents;
 use super::pump::{EndedBy, Pump, StopPosition, now};
 use crate::client::{ClientError, PhysicalStream, ReplicationClient, StartReplication};
 use crate::protocol::{NextTimeline, PhysicalStart, TimelineHistoryFile};
@@ -277,6 +278,7 @@ impl Receiver<'_> {
                 .with_receive_timeout(settings.receive_timeout, now())
                 .with_known_flushed(self.told.on(timeline)),
             flush_pace: (settings.flush_report == FlushReport::Synchronous).then(FlushPace::default),
+            events: ProgressEvents::new(Arc::clone(&settings.observer), timeline, position.value(), now()),
             disk: &mut *self.disk,
             stop: &mut *self.stop,
         };

@@ -365,7 +365,7 @@ fn rename_failed(directory: &Directory, from: &str, to: &str, errno: Errno) -> S
 #[cfg(test)]
 impl OutputFile {
     /// A file that is really something else, such as a device, which is left as it is.
-    pub(super) fn over(special: &str) -> Self {
+    pub(crate) fn over(special: &str) -> Self {
         let handle = rustix::fs::openat(rustix::fs::CWD, special, OFlags::RDWR, Mode::empty()).unwrap();
         Self {
             handle,

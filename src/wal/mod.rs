@@ -12,9 +12,11 @@ mod page_header;
 mod record;
 mod record_reader;
 mod segment_cutter;
+mod segment_header;
 mod timeline_history;
 
 pub use error::{PageFault, RecordFault, WalError};
 pub use record_reader::RecordReader;
 pub use segment_cutter::{Cut, Cuts, DiscontinuityError, SegmentCutter};
+pub use segment_header::SegmentHeader;
 pub use timeline_history::{HistoryEntry, TimelineHistory, TimelineHistoryError};

@@ -30,6 +30,8 @@ const KIND: u8 = 0xF0;
 #[derive(Clone, Debug)]
 pub(super) struct Records {
     stage: Stage,
+    /// Where the first complete record begins.
+    first: Option<Lsn>,
     /// Where the last complete record begins.
     previous: Option<Lsn>,
     /// Up to where records are complete and sound.
@@ -77,11 +79,15 @@ pub(super) enum Course {
 impl Records {
     /// Records from `first` on.
     pub(super) fn new(first: Lsn) -> Self {
-        Self { stage: Stage::Before, previous: None, end: first, enough: None }
+        Self { stage: Stage::Before, first: None, previous: None, end: first, enough: None }
     }
 
     pub(super) fn end(&self) -> Lsn {
         self.end
+    }
+
+    pub(super) fn first(&self) -> Option<Lsn> {
+        self.first
     }
 
     /// Nothing is looked at beyond the record that reaches this position.
@@ -253,6 +259,7 @@ impl Records {
         if crc != format.u32(&record.bytes, CHECKSUM_AT) {
             return Err(WalError::Record { at: record.at, reason: RecordFault::Checksum });
         }
+        self.first = self.first.or(Some(record.at));
         self.previous = Some(record.at);
         self.end = format.aligned(end);
         self.stage = if record.is_switch() {

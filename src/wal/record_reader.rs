@@ -117,6 +117,17 @@ impl RecordReader {
         self.records.end()
     }
 
+    /// Where the first complete and sound record begins, once there is one. What lies before it was not checked: the
+    /// end of a record that began in another segment.
+    pub fn first_record(&self) -> Option<Lsn> {
+        self.records.first()
+    }
+
+    /// Whether there were zeros where the next record would begin.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.records.course(), Course::Zeros(_))
+    }
+
     fn take(&mut self, mut rest: &[u8]) -> Result<(), WalError> {
         while !rest.is_empty() {
             let taken = match self.records.course() {

@@ -49,6 +49,7 @@ pub mod system_calls;
 mod terminal;
 pub mod tree;
 mod wait;
+pub mod wal_program;
 mod with_causes;
 pub mod witness;
 

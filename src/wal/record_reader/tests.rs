@@ -418,3 +418,29 @@ proptest! {
         prop_assert!(end.as_u64() <= START + 30_000 + 7);
     }
 }
+
+#[test]
+fn rw_226_a_reader_tells_where_records_begin_and_whether_the_log_has_ended() {
+    let mut log = writer();
+    log.record(20_000);
+    let bytes = log.filled(2 << 20);
+    let second = Lsn::new(START + MIB);
+    let mut later = RecordReader::new(second, second, size(), TimelineId::FIRST);
+    later.push(&bytes[1 << 20..][..40]).unwrap();
+    assert_eq!(later.first_record(), None);
+    later.push(&bytes[(1 << 20) + 40..]).unwrap();
+    let first = later.first_record().unwrap();
+    assert!(first > second && first < later.end_of_records());
+    assert!(!later.has_ended());
+
+    let mut log = writer();
+    log.record(100);
+    let end = log.position();
+    let mut reader = reader();
+    reader.push(log.bytes()).unwrap();
+    assert_eq!(reader.first_record(), Some(Lsn::new(START + 40)));
+    assert!(!reader.has_ended());
+    reader.push(&[0; 64]).unwrap();
+    assert!(reader.has_ended());
+    assert_eq!(reader.end_of_records(), Lsn::new(end));
+}

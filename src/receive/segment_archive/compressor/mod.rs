@@ -16,7 +16,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::compression::{Compression, is_refused};
-#[allow(unused_imports, reason = "the archive begins to use them")]
 pub(super) use self::decode::{Decoded, decode};
 pub(super) use self::line::KeptNames;
 use self::line::{Ended, Line, Turn};

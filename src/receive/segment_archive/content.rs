@@ -1,0 +1,181 @@
+//! The bytes of a segment in whatever form it is kept, and what is sound of them.
+
+use super::compressor::{Decoded, decode};
+use super::identity::{self, Origin};
+use super::names::FileName;
+use crate::storage::{Directory, StorageError};
+use crate::types::{Lsn, WalFileName};
+use crate::wal::{PageFault, RecordReader, WalError};
+
+/// How much of a file is read at a time.
+const PIECE: u64 = 256 << 10;
+
+/// What a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// Gives the bytes that a file keeps to `sink`, up to `limit` of them.
+pub(super) fn pour(
+    directory: &Directory,
+    file: &FileName,
+    limit: u64,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), StorageError>,
+) -> Result<Decoded, StorageError> {
+    match file.form.method {
+        Some(method) => decode(directory, &file.to_string(), method, limit, sink),
+        None => pour_raw(directory, &file.to_string(), limit, sink),
+    }
+}
+
+fn pour_raw(
+    directory: &Directory,
+    name: &str,
+    limit: u64,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), StorageError>,
+) -> Result<Decoded, StorageError> {
+    let file = directory.open_file(name)?;
+    let mut buffer = vec![0; limit.min(PIECE) as usize];
+    let mut length = 0;
+    while length < limit {
+        let wanted = (limit - length).min(PIECE) as usize;
+        let read = file.read_at(&mut buffer[..wanted], length)?;
+        if read == 0 {
+            break;
+        }
+        sink(&buffer[..read])?;
+        length += read as u64;
+    }
+    Ok(Decoded { length, error: None })
+}
+
+/// What a file has of a segment. Invariant: `start of the segment <= sound <= position`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Measured {
+    /// Up to where it is complete and sound records.
+    pub(super) sound: Lsn,
+    /// Where to go on: there, or further on if this process has made more durable.
+    pub(super) position: Lsn,
+    /// The bytes up to the last one that is not zero.
+    pub(super) length: u64,
+}
+
+/// Finds out what is sound of a partial segment.
+///
+/// Of the record that began in another segment nothing tells whether it is complete, except that writing went on
+/// behind it; but a disk that lost what was written last can have lost a part of it that lies before something it
+/// kept. So where a sector of it is empty, the segment counts as if nothing was there: what is there already is not
+/// touched by writing the same again.
+pub(super) fn measure(
+    directory: &Directory,
+    file: &FileName,
+    segment: WalFileName,
+    origin: Origin,
+) -> Result<Measured, StorageError> {
+    let (size, start) = (origin.segment_size.as_u64(), segment.segment().start(origin.segment_size));
+    let mut reader = reader_of(segment, origin);
+    let (mut length, mut last, mut failure) = (0, 0, None);
+    let mut empty = EmptySectors::default();
+    pour(directory, file, size, &mut |data| {
+        if let Some(index) = data.iter().rposition(|&byte| byte != 0) {
+            last = length + index as u64 + 1;
+        }
+        // The last byte makes the unused rest behind a segment switch count as if it had come.
+        let checked = data.len().min((size - 1 - length.min(size - 1)) as usize);
+        if reader.first_record().is_none() {
+            empty.look_at(data);
+        }
+        if failure.is_none() {
+            failure = reader.push(&data[..checked]).err();
+        }
+        length += data.len() as u64;
+        Ok(())
+    })?;
+    match failure {
+        Some(WalError::Page { reason: PageFault::SystemId(found), .. }) => {
+            return Err(identity::foreign_system(directory, file, found, origin));
+        }
+        Some(WalError::Page { reason: PageFault::SegmentSize(found), .. }) => {
+            return Err(identity::foreign_size(directory, file, u64::from(found), origin));
+        }
+        _ => {}
+    }
+    let sound = match reader.first_record() {
+        Some(first) if empty.first.is_none_or(|empty| start + empty + SECTOR > first) => {
+            reader.end_of_records().min(start + length)
+        }
+        _ => start,
+    };
+    Ok(Measured { sound, position: sound, length: last })
+}
+
+/// Whether a file keeps as many bytes as a segment has, no more and no less.
+pub(super) fn has_full_length(
+    directory: &Directory,
+    file: &FileName,
+    origin: Origin,
+) -> Result<bool, StorageError> {
+    let size = origin.segment_size.as_u64();
+    if file.form.method.is_none() {
+        return Ok(directory.file_length(&file.to_string())? == Some(size));
+    }
+    let poured = pour(directory, file, size + 1, &mut |_| Ok(()))?;
+    Ok(poured.error.is_none() && poured.length == size)
+}
+
+/// Whether a file of the size of a segment is one: nothing but sound records up to its end.
+pub(super) fn is_whole(
+    directory: &Directory,
+    file: &FileName,
+    segment: WalFileName,
+    origin: Origin,
+) -> Result<bool, StorageError> {
+    let size = origin.segment_size.as_u64();
+    let mut reader = reader_of(segment, origin);
+    let mut sound = true;
+    let poured = pour(directory, file, size + 1, &mut |data| {
+        sound = sound && reader.push(data).is_ok();
+        Ok(())
+    })?;
+    Ok(sound && poured.error.is_none() && poured.length == size && !reader.has_ended())
+}
+
+/// A reader that will read the segment from its start.
+pub(super) fn reader_of(segment: WalFileName, origin: Origin) -> RecordReader {
+    let start = segment.segment().start(origin.segment_size);
+    RecordReader::new(start, start, origin.segment_size, segment.timeline())
+        .expect_system_id(origin.system_id)
+}
+
+/// The checksum of the first `length` bytes that a file keeps, if it has so many.
+pub(super) fn checksum(
+    directory: &Directory,
+    file: &FileName,
+    length: u64,
+) -> Result<Option<u32>, StorageError> {
+    let mut checksum = 0;
+    let poured = pour(directory, file, length, &mut |data| {
+        checksum = crc32c::crc32c_append(checksum, data);
+        Ok(())
+    })?;
+    Ok((poured.length == length).then_some(checksum))
+}
+
+/// Looks for sectors without anything in them.
+#[derive(Default)]
+struct EmptySectors {
+    position: u64,
+    zeros: u64,
+    /// Where the first one begins.
+    first: Option<u64>,
+}
+
+impl EmptySectors {
+    fn look_at(&mut self, data: &[u8]) {
+        for &byte in data {
+            self.zeros = if byte == 0 { self.zeros + 1 } else { 0 };
+            self.position += 1;
+            if self.position.is_multiple_of(SECTOR) && self.zeros >= SECTOR && self.first.is_none() {
+                self.first = Some(self.position - SECTOR);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The segment that is being written: `X.partial`, of the size of a segment from the beginning.
+//!
+//! In come bytes in order; out comes `X`, which has the name only once all of it is durable (I-3), or `X.partial`,
+//! durable up to where it got.
+
+use super::SegmentArchive;
+use super::content::{checksum, is_whole};
+use super::error::SegmentError;
+use super::names::{FileName, Form};
+use super::spare::Spare;
+use crate::compress::Method;
+use crate::receive::archive::{Closing, OpenSegment};
+use crate::receive::observer::Event;
+use crate::storage::{
+    Directory, Durable, OutputFile, StorageError, SyncPolicy, publish_durably, publish_new_durably,
+    sync_existing,
+};
+use crate::types::{Lsn, WalFileName};
+
+/// A segment that gets bytes.
+pub(super) struct RunningSegment<'a> {
+    archive: &'a mut SegmentArchive,
+    segment: WalFileName,
+    /// The name of the file.
+    name: String,
+    file: OutputFile,
+    has_grown: bool,
+}
+
+impl<'a> RunningSegment<'a> {
+    /// Opens the file for bytes from `from` on. One that is there is never cut off: what is not written over yet may
+    /// have been reported (I-5).
+    pub(super) fn open(
+        archive: &'a mut SegmentArchive,
+        segment: WalFileName,
+        from: Lsn,
+    ) -> Result<Self, StorageError> {
+        let name = FileName::of(segment, Form::RAW_PARTIAL).to_string();
+        let file = match from.segment_offset(segment.size()) {
+            0 => open_at_start(archive, segment, &name),
+            offset => OutputFile::open_existing(&archive.directory, &name, offset),
+        };
+        let file = file.map_err(|error| SegmentError::open(&name, error))?;
+        Ok(Self { archive, segment, name, file, has_grown: false })
+    }
+
+    fn size(&self) -> u64 {
+        self.segment.size().as_u64()
+    }
+
+    /// Gives the file, which is whole and durable, its final name.
+    fn publish(&self) -> Result<(), StorageError> {
+        let (directory, policy) = (&self.archive.directory, self.archive.policy);
+        let complete = FileName::of(self.segment, Form::RAW);
+        if publish_new_durably(directory, &self.name, &complete.to_string(), policy)? {
+            return Ok(());
+        }
+        self.settle_with(&complete)
+    }
+
+    /// There is a file of the final name. It stays unless it is proven to be no such segment (I-4, RW-166).
+    fn settle_with(&self, existing: &FileName) -> Result<(), StorageError> {
+        let (directory, policy) = (&self.archive.directory, self.archive.policy);
+        let (name, size, origin) = (existing.to_string(), self.size(), self.archive.origin()?);
+        let has_size = directory.file_length(&name)? == Some(size);
+        if !has_size || !is_whole(directory, existing, self.segment, origin)? {
+            return publish_durably(directory, &self.name, &name, policy);
+        }
+        let ours = FileName::of(self.segment, Form::RAW_PARTIAL);
+        if checksum(directory, &ours, size)? != checksum(directory, existing, size)? {
+            return Err(SegmentError::Conflict { file: name }.into());
+        }
+        directory.remove_file(&self.name)?;
+        sync_existing(directory, &name, policy, ()).map(drop)
+    }
+
+    /// Parts of the segment in other forms are of no use any more (OP-18).
+    fn remove_superseded(&self) -> Result<(), StorageError> {
+        Method::ALL.into_iter().try_for_each(|method| {
+            let partial = FileName::of(self.segment, Form::partial(Some(method)));
+            self.archive.directory.remove_file(&partial.to_string())
+        })
+    }
+}
+
+/// Takes the file that is there, the one made ahead, or a new one.
+fn open_at_start(
+    archive: &mut SegmentArchive,
+    segment: WalFileName,
+    name: &str,
+) -> Result<OutputFile, StorageError> {
+    let origin = archive.origin()?;
+    if !archive.directory.contains(name)? {
+        for method in Method::ALL {
+            let compressed = FileName::of(segment, Form::partial(Some(method)));
+            if archive.directory.file_length(&compressed.to_string())?.is_some_and(|length| length > 0) {
+                archive.partial(segment, origin).make_raw(&compressed)?;
+                break;
+            }
+        }
+    }
+    if archive.directory.contains(name)? {
+        archive.fit(segment, origin)?;
+        return OutputFile::open_existing(&archive.directory, name, 0);
+    }
+    let has_spare = archive.spare.wait();
+    let directory = &archive.directory;
+    if has_spare && take_spare(directory, name) {
+        return OutputFile::open_existing(directory, name, 0);
+    }
+    let mut file = OutputFile::create_new(directory, name, origin.access)?;
+    file.allocate(segment.size().as_u64()).inspect_err(|_| {
+        // A full disk may have let it grow by a part; the failure that is reported matters more.
+        let _ = directory.remove_file(name);
+    })?;
+    Ok(file)
+}
+
+/// Gives the file made ahead its name, which becomes durable with its first bytes.
+fn take_spare(directory: &Directory, name: &str) -> bool {
+    matches!(publish_new_durably(directory, Spare::NAME, name, SyncPolicy::Never), Ok(true))
+}
+
+impl OpenSegment for RunningSegment<'_> {
+    fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
+        self.has_grown = true;
+        self.file.append(data).map_err(|error| SegmentError::write(&self.name, data.len(), error))?;
+        self.file.begin_writeback(self.archive.policy);
+        if self.file.length() >= self.size() / 2 {
+            self.archive.prepare_spare();
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        let durable = self.file.sync(self.archive.policy, reached)?;
+        self.archive.durable_end = Some((self.segment, reached));
+        Ok(durable)
+    }
+
+    fn complete(mut self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        let durable = self.file.sync(self.archive.policy, end)?;
+        self.archive.durable_end = None;
+        self.archive.announce_compression(self.segment);
+        self.publish()?;
+        self.archive.forget_partial(self.segment);
+        let timeline = self.segment.timeline();
+        self.archive.observer.observe(&Event::SegmentFinished { end, timeline });
+        self.remove_superseded()?;
+        self.archive.begin_compression(self.segment);
+        Ok(durable)
+    }
+
+    fn close_incomplete(
+        mut self: Box<Self>,
+        reached: Lsn,
+        closing: Closing,
+    ) -> Result<Durable<Lsn>, StorageError> {
+        let durable = self.sync(reached)?;
+        self.archive.keep_partial(self.segment, self.file.length());
+        if closing == Closing::EndOfStream && self.has_grown {
+            let method = self.archive.compression.map(|spec| spec.method);
+            let file = FileName::of(self.segment, Form::partial(method)).to_string();
+            self.archive.observer.observe(&Event::SegmentIncomplete { file: &file });
+        }
+        Ok(durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Fixture, name};
+    use super::*;
+    use crate::types::WithCauses;
+
+    #[test]
+    fn rw_155_and_i_011_after_a_write_that_failed_nothing_is_durable() {
+        let fixture = Fixture::new();
+        let (mut archive, _) = fixture.resumed();
+        let start = Lsn::new(1 << 20);
+        let mut open = RunningSegment::open(&mut archive, fixture.segment(1, 1), start).unwrap();
+        open.file = OutputFile::over("/dev/full");
+        let error = open.append(b"wal").unwrap_err();
+        let expected = "could not write 3 bytes to WAL file \"000000010000000000000001.partial\": \
+                        No space left on device";
+        assert_eq!(WithCauses(&error).to_string(), expected);
+        assert!(error.is_retryable());
+        assert!(matches!(open.sync(start + 3), Err(StorageError::Sync { .. })));
+        assert!(matches!(Box::new(open).complete(start + (1 << 20)), Err(StorageError::Sync { .. })));
+        assert_eq!(fixture.names(), [name(1, ".partial")]);
+    }
+}
