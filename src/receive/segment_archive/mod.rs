@@ -47,8 +47,10 @@ use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Directory, DirectoryLock, StorageError, SyncPolicy, replace_durably};
 use crate::types::{Lsn, TimelineId, WalFileName, WithCauses};
 
-/// How long the end of a run may take for compression. What is not compressed by then stays as it is.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the end of a run may take for the compression of complete segments. What is not compressed by then stays as
+/// it is. Usually it takes a tenth of a second, but people who look for a compressed segment after the end of a run
+/// should find it on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Segments in a directory, each complete one under its own name.
 pub struct SegmentArchive {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::SegmentArchive;
-use super::compressor::Compressor;
+use super::compressor::{Compressor, KeptNames};
 use super::content::{Measured, reader_of};
 use super::identity::{self, Origin};
 use super::leftovers;
@@ -24,10 +24,12 @@ impl SegmentArchive {
         let origin = Origin::from(cluster);
         // It is used once: if the server has other WAL there, the next attempt begins further back.
         let durable_end = self.durable_end.take();
+        // What is compressed meanwhile would be missing where it was listed.
+        let _kept = self.compressor.as_ref().map(Compressor::keep_names);
         let listing = Listing::read(&self.directory)?;
         identity::check(&self.directory, &listing, origin)?;
         let end = self.scan(&listing, cluster, durable_end)?;
-        self.begin(origin, &listing)?;
+        let _kept_by_the_new_one = self.begin(origin, &listing)?;
         match end {
             None => Ok(None),
             Some(End::Complete(segment, file)) => self.after_complete(segment, &file, origin).map(Some),
@@ -51,8 +53,8 @@ impl SegmentArchive {
         end
     }
 
-    /// Gets ready for WAL of this origin.
-    fn begin(&mut self, origin: Origin, listing: &Listing) -> Result<(), StorageError> {
+    /// Gets ready for WAL of this origin. As long as the result lives, nothing takes the place of what is listed.
+    fn begin(&mut self, origin: Origin, listing: &Listing) -> Result<Option<KeptNames>, StorageError> {
         let is_new = self.origin.replace(origin) != Some(origin);
         if let Some(spec) = self.compression
             && (is_new || self.compressor.is_none())
@@ -61,6 +63,7 @@ impl SegmentArchive {
             let (directory, observer) = (Arc::clone(&self.directory), Arc::clone(&self.observer));
             self.compressor = Some(Compressor::start(directory, spec, origin.access, self.policy, observer)?);
         }
+        let kept = self.compressor.as_ref().map(Compressor::keep_names);
         if !self.is_cleared {
             let method = self.compression.map(|spec| spec.method);
             for segment in leftovers::clear(&self.directory, listing, origin, method)? {
@@ -68,7 +71,7 @@ impl SegmentArchive {
             }
             self.is_cleared = true;
         }
-        Ok(())
+        Ok(kept)
     }
 
     fn after_complete(
