@@ -244,5 +244,10 @@ impl ReceiveError {
 
 /// Whether the archive may be taken by another server, or by this one later.
 fn is_of_the_moment(refusal: &RefusedArchive) -> bool {
-    matches!(refusal, RefusedArchive::NewerTimeline(_) | RefusedArchive::OffHistory { .. })
+    matches!(
+        refusal,
+        RefusedArchive::NewerTimeline(_)
+            | RefusedArchive::OffHistory { .. }
+            | RefusedArchive::OtherHistory { .. }
+    )
 }

@@ -230,6 +230,22 @@ pub enum RefusedArchive {
         /// The timeline of its last segment.
         timeline: TimelineId,
     },
+    /// It has another timeline of the same number: two servers were promoted to it.
+    #[error(
+        "file \"{file}\" in directory \"{directory}\" is of another timeline than this server's: \
+         it left timeline {} at {}, the server's left timeline {} at {}",
+        .found.0, .found.1, .expected.0, .expected.1
+    )]
+    OtherHistory {
+        /// The history file.
+        file: String,
+        /// The directory.
+        directory: String,
+        /// The timeline before it and where that was left, according to the file.
+        found: (TimelineId, Lsn),
+        /// The same, according to the server.
+        expected: (TimelineId, Lsn),
+    },
     /// Another receiver works in it (I-13).
     #[error("directory \"{0}\" is in use by another WAL receiver")]
     Locked(String),

@@ -2,7 +2,7 @@
 //!
 //! Compressed files are decompressed by the tools of the system, so that nothing of the receiver judges itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ impl ArchivedWal {
     /// Segments of one timeline are expected.
     #[track_caller]
     pub fn check(&mut self) -> Found {
-        let mut complete = BTreeMap::new();
+        let mut complete = BTreeSet::new();
         let mut partials: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut raw_partial_sizes = Vec::new();
         let mut temporary = 0;
@@ -102,7 +102,7 @@ impl ArchivedWal {
             match ArchivedFile::named(&name) {
                 ArchivedFile::Complete { segment, .. } => {
                     self.check_complete(&name, &segment);
-                    complete.insert(segment, ());
+                    complete.insert(segment);
                 }
                 ArchivedFile::Partial { segment, suffix } => {
                     if suffix.is_empty() {
@@ -115,7 +115,7 @@ impl ArchivedWal {
                 ArchivedFile::Other => panic!("what is {name}?"),
             }
         }
-        let complete: Vec<String> = complete.into_keys().collect();
+        let complete: Vec<String> = complete.into_iter().collect();
         self.assert_contiguous(&complete);
         let next = match complete.last() {
             Some(last) => self.number(last) + 1,
@@ -139,8 +139,7 @@ impl ArchivedWal {
     pub fn sound_length(&self, name: &str, segment: &str) -> u64 {
         let ours = decompressed(&self.directory.join(name));
         let servers = fs::read(self.pg_wal.join(segment)).unwrap();
-        let differing = ours.iter().zip(&servers).position(|(ours, servers)| ours != servers);
-        differing.unwrap_or(ours.len()) as u64
+        first_difference(&ours, &servers).unwrap_or(ours.len()) as u64
     }
 
     #[track_caller]
@@ -158,8 +157,11 @@ impl ArchivedWal {
         assert_eq!(content.len() as u64, self.segment_size, "the length of {name}");
         let servers = fs::read(self.pg_wal.join(segment))
             .unwrap_or_else(|error| panic!("the server does not have {segment}: {error}"));
-        let differing = content.iter().zip(&servers).position(|(ours, servers)| ours != servers);
-        assert_eq!(differing, None, "the first byte of {name} that is not the server's");
+        assert_eq!(
+            first_difference(&content, &servers),
+            None,
+            "the first byte of {name} that is not the server's"
+        );
         self.checked.insert(identity);
     }
 
@@ -175,6 +177,16 @@ impl ArchivedWal {
     fn number(&self, segment: &str) -> u64 {
         segment_number(segment, self.segment_size)
     }
+}
+
+/// The first byte that is another one, as far as both have bytes.
+fn first_difference(ours: &[u8], servers: &[u8]) -> Option<usize> {
+    const PIECE: usize = 8192;
+    let pieces = ours.chunks(PIECE).zip(servers.chunks(PIECE));
+    let of_bytes = |ours: &[u8], servers: &[u8]| ours.iter().zip(servers).position(|(a, b)| a != b);
+    pieces.enumerate().find_map(|(index, (ours, servers))| {
+        if ours == servers { None } else { of_bytes(ours, servers).map(|at| index * PIECE + at) }
+    })
 }
 
 /// The number of the segment of that name.

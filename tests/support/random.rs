@@ -46,8 +46,8 @@ impl Random {
 
     /// A time shorter than `bound`, more often a short one.
     pub fn time_below(&mut self, bound: Duration) -> Duration {
-        let share = self.below(1000) * self.below(1000);
-        bound.mul_f64(share as f64 / 1e6)
+        let share = u32::try_from(self.below(1000) * self.below(1000)).unwrap();
+        bound * share / 1_000_000
     }
 }
 

@@ -48,6 +48,7 @@ pub struct OrderJudge {
 #[derive(Clone, Copy, Debug, Default)]
 struct FileState {
     position: u64,
+    /// Up to where it was written from its start on.
     written: u64,
     durable: u64,
 }
@@ -65,8 +66,8 @@ enum Syncing {
 }
 
 impl OrderJudge {
-    /// Judges a receiver that found these files with so many bytes of WAL. What is complete is durable; of what is
-    /// partial it cannot know.
+    /// Judges a receiver that found these files with so many bytes of WAL. What is complete is durable. Of what is
+    /// partial it cannot know: a sync may have failed before, and another one would not write it again.
     pub fn new(directory: &Path, segment_size: u64, found: &[(String, u64)]) -> Self {
         let mut judge = Self {
             directory: directory.to_owned(),
@@ -81,9 +82,13 @@ impl OrderJudge {
         for (name, length) in found {
             let is_partial = matches!(ArchivedFile::named(name), ArchivedFile::Partial { .. });
             let durable = if is_partial { 0 } else { *length };
+            if is_partial {
+                let kept = Kept { written: *length, durable: 0 };
+                judge.segments.insert(segment_number(&name[..24], segment_size), kept);
+            }
             let names = if is_partial { &mut judge.unsynced_names } else { &mut judge.durable_names };
             names.insert(directory.join(name));
-            let state = FileState { position: 0, written: *length, durable };
+            let state = FileState { position: 0, written: durable, durable };
             judge.files.insert(directory.join(name), state);
         }
         judge
@@ -129,7 +134,9 @@ impl OrderJudge {
                 if from < file.durable {
                     file.durable = from;
                 }
-                file.written = file.written.max(from + result);
+                if from <= file.written {
+                    file.written = file.written.max(from + result);
+                }
                 self.note(path);
             }
             Call::Sync(path) => self.end_sync(thread, path),

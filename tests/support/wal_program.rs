@@ -44,14 +44,28 @@ impl WalProgram {
 
     /// A run with no arguments yet.
     pub fn run(&self) -> Run {
-        Run::new(&self.path)
-            .env("LD_LIBRARY_PATH", self.installation.library_directory())
-            .env("PGSIPHON_PG_VERSION", self.installation.major().to_string())
+        self.with_environment(Run::new(&self.path))
     }
 
     /// A run that receives the WAL of the cluster into the directory.
     pub fn receive(&self, cluster: &Cluster, directory: &Path) -> Run {
         self.run().args(["-d", &cluster.conninfo(), "-D"]).arg(directory)
+    }
+
+    /// The same of any server, under `strace` with these options, which writes to `log`. The process is the program and
+    /// not `strace`, so that it gets the signals and has the exit status. The program must outlive its start.
+    pub fn traced(&self, strace: &[&str], log: &Path, cluster: &Cluster, directory: &Path) -> Run {
+        self.with_environment(Run::new("/usr/bin/strace"))
+            .args(["-D", "-I1", "-f", "-qq", "-y"])
+            .args(strace)
+            .args([Path::new("-o"), log, &self.path])
+            .args(["-d", &cluster.conninfo(), "-D"])
+            .arg(directory)
+    }
+
+    fn with_environment(&self, run: Run) -> Run {
+        run.env("LD_LIBRARY_PATH", self.installation.library_directory())
+            .env("PGSIPHON_PG_VERSION", self.installation.major().to_string())
     }
 }
 

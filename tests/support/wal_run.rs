@@ -142,10 +142,8 @@ pub fn up_to_now(cluster: &Cluster, options: RunOptions) -> RunOptions {
 
 /// The end of what the server has flushed, which is what it sends.
 pub fn end_of_wal(cluster: &Cluster) -> Lsn {
-    let function = match cluster.is_in_recovery() {
-        true => "pg_last_wal_replay_lsn",
-        false => "pg_current_wal_flush_lsn",
-    };
+    let function =
+        if cluster.is_in_recovery() { "pg_last_wal_replay_lsn" } else { "pg_current_wal_flush_lsn" };
     cluster.psql(&format!("SELECT {function}()")).parse().unwrap()
 }
 

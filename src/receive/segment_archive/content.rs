@@ -4,7 +4,7 @@ use super::compressor::{Decoded, decode};
 use super::identity::{self, Origin};
 use super::names::FileName;
 use crate::storage::{Directory, StorageError};
-use crate::types::{Lsn, WalFileName};
+use crate::types::{Lsn, SegmentSize, WalFileName};
 use crate::wal::{PageFault, RecordReader, WalError};
 
 /// How much of a file is read at a time.
@@ -93,7 +93,10 @@ pub(super) fn measure(
         Some(WalError::Page { reason: PageFault::SystemId(found), .. }) => {
             return Err(identity::foreign_system(directory, file, found, origin));
         }
-        Some(WalError::Page { reason: PageFault::SegmentSize(found), .. }) => {
+        // A header of which a part is missing is of no other size.
+        Some(WalError::Page { reason: PageFault::SegmentSize(found), .. })
+            if SegmentSize::new(found.into()).is_ok() =>
+        {
             return Err(identity::foreign_size(directory, file, u64::from(found), origin));
         }
         _ => {}

@@ -1,13 +1,14 @@
-//! Whose WAL an archive has: nothing is written to one that belongs to another cluster (I-7).
+//! Whose WAL an archive has: nothing is written to one that belongs to another cluster, or to another branch of the same
+//! one (I-7).
 
 use super::content::pour;
 use super::listing::Listing;
 use super::names::FileName;
 use crate::receive::archive::Cluster;
 use crate::receive::observer::RefusedArchive;
-use crate::storage::{Access, Directory, StorageError};
-use crate::types::{SegmentSize, SystemId};
-use crate::wal::SegmentHeader;
+use crate::storage::{Access, Directory, InputFile, StorageError};
+use crate::types::{SegmentSize, SystemId, TimelineId};
+use crate::wal::{SegmentHeader, TimelineHistory};
 
 /// Where WAL comes from, and who may read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,35 @@ fn header_of(directory: &Directory, file: &FileName) -> Option<SegmentHeader> {
         Ok(())
     });
     poured.ok().and_then(|_| SegmentHeader::parse(first.first_chunk()?).ok())
+}
+
+/// Compares where timelines began according to the archive with what the server says: of two that were given the same
+/// number, as by two standbys that were both promoted, an archive can have only one.
+pub(super) fn check_histories(directory: &Directory, history: &TimelineHistory) -> Result<(), StorageError> {
+    let parents = history.entries();
+    let timelines = parents.iter().skip(1).map(|entry| entry.timeline).chain([history.timeline()]);
+    for (parent, timeline) in parents.iter().zip(timelines) {
+        let known = history_of(directory, timeline);
+        let Some(known) = known.as_ref().and_then(|known| known.entries().last()) else { continue };
+        if (known.timeline, known.switch_point) != (parent.timeline, parent.switch_point) {
+            return Err(refused(RefusedArchive::OtherHistory {
+                file: timeline.history_file_name(),
+                directory: directory.path().display().to_string(),
+                found: (known.timeline, known.switch_point),
+                expected: (parent.timeline, parent.switch_point),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// A history that is not there or cannot be read says nothing.
+fn history_of(directory: &Directory, timeline: TimelineId) -> Option<TimelineHistory> {
+    let file = InputFile::find(directory, &timeline.history_file_name()).ok()??;
+    let length = usize::try_from(file.length().ok()?).ok()?.min(TimelineHistory::LONGEST + 1);
+    let mut content = vec![0; length];
+    let length = file.read_at(&mut content, 0).ok()?;
+    TimelineHistory::parse(timeline, &content[..length]).ok()
 }
 
 /// The file is of another cluster.

@@ -1,20 +1,24 @@
 //! What an earlier process left: files on their way to another name, and parts of segments that are complete by now.
 
+use std::sync::Arc;
+
 use super::content::{checksum, has_full_length, measure};
 use super::identity::Origin;
 use super::listing::Listing;
 use super::names::{FileName, Form};
 use super::spare::Spare;
 use crate::compress::Method;
-use crate::storage::{Directory, StorageError};
+use crate::storage::{Directory, StorageError, SyncPolicy, sync_existing};
 use crate::types::WalFileName;
 
-/// Removes what is of no use any more, and gives the complete segments that were to be compressed with `method`.
+/// Removes what is of no use any more, and gives the complete segments that are to be compressed with `method`, the
+/// one of this process.
 pub(super) fn clear(
-    directory: &Directory,
+    directory: &Arc<Directory>,
     listing: &Listing,
     origin: Origin,
     method: Option<Method>,
+    policy: SyncPolicy,
 ) -> Result<Vec<WalFileName>, StorageError> {
     directory.remove_file(Spare::NAME)?;
     let mut uncompressed = Vec::new();
@@ -33,27 +37,22 @@ pub(super) fn clear(
             directory.remove_file(name)?;
         }
     }
-    uncompressed.extend(beside_compressed(directory, listing, origin, method)?);
+    for compressed in listing.files().filter(|file| !file.form.is_partial) {
+        let Some(segment) = marked_segment(directory, compressed, origin)? else { continue };
+        if compressed.form.method == method {
+            uncompressed.push(segment);
+        } else if holds_the_same(directory, compressed, segment, origin) {
+            // The compression had come to its end, and only this was missing.
+            sync_existing(directory, &compressed.to_string(), policy, ())?;
+            directory.remove_file(&FileName::of(segment, Form::RAW).to_string())?;
+        }
+    }
     for partial in listing.files().filter(|file| file.form.is_partial) {
         if is_superseded(directory, partial, listing, origin) {
             directory.remove_file(&partial.to_string())?;
         }
     }
     Ok(uncompressed)
-}
-
-/// The complete raw segments that lie beside their compressed forms: only their going was missing.
-fn beside_compressed(
-    directory: &Directory,
-    listing: &Listing,
-    origin: Origin,
-    method: Option<Method>,
-) -> Result<Vec<WalFileName>, StorageError> {
-    let mut found = Vec::new();
-    for compressed in listing.files().filter(|file| method.is_some() && file.form == Form::complete(method)) {
-        found.extend(marked_segment(directory, compressed, origin)?);
-    }
-    Ok(found)
 }
 
 /// The complete raw segment of which the file is the compressed form, or was to be.
@@ -69,6 +68,23 @@ fn marked_segment(
     }
     let length = directory.file_length(&FileName::of(segment, Form::RAW).to_string())?;
     Ok((length == Some(size.as_u64())).then_some(segment))
+}
+
+/// Whether a compressed segment holds what the raw one is. What cannot be read now is left as it is.
+fn holds_the_same(
+    directory: &Directory,
+    compressed: &FileName,
+    segment: WalFileName,
+    origin: Origin,
+) -> bool {
+    let size = origin.segment_size.as_u64();
+    let raw = checksum(directory, &FileName::of(segment, Form::RAW), size);
+    match (raw, checksum(directory, compressed, size)) {
+        (Ok(Some(raw)), Ok(Some(held))) if raw == held => {
+            has_full_length(directory, compressed, origin).unwrap_or(false)
+        }
+        _ => false,
+    }
 }
 
 /// Whether all that the partial segment has is in a complete one too (OP-18). What cannot be read now stays for another

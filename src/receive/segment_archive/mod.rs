@@ -33,7 +33,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::compressor::{Compressor, compress_partial};
 use self::identity::{Origin, refused};
@@ -47,10 +47,11 @@ use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Directory, DirectoryLock, StorageError, SyncPolicy, replace_durably};
 use crate::types::{Lsn, TimelineId, WalFileName, WithCauses};
 
-/// How long the end of a run may take for the compression of complete segments. What is not compressed by then stays as
-/// it is. Usually it takes a tenth of a second, but people who look for a compressed segment after the end of a run
-/// should find it on a busy machine too.
+/// How long the end of a run may wait for complete segments to be compressed, and how long it may take for the partial
+/// ones. What is not compressed by then stays as it is. Usually it takes a tenth of a second, but people who look for a
+/// compressed segment after the end of a run should find it on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_FOR_PARTIALS: Duration = Duration::from_secs(10);
 
 /// Segments in a directory, each complete one under its own name.
 pub struct SegmentArchive {
@@ -172,12 +173,14 @@ impl SegmentArchive {
 
     fn compress_partials(&mut self) {
         let (Some(spec), Some(origin)) = (self.compression, self.origin) else { return };
+        let deadline = Instant::now() + PATIENCE_FOR_PARTIALS;
         for (segment, length) in std::mem::take(&mut self.partials) {
             if length == 0 {
                 continue;
             }
             let (directory, policy) = (&self.directory, self.policy);
-            let compressed = compress_partial(directory, segment, length, spec, origin.access, policy);
+            let compressed =
+                compress_partial(directory, segment, length, spec, origin.access, policy, deadline);
             if let Err(error) = compressed {
                 self.warn_of_uncompressed(&FileName::of(segment, Form::RAW_PARTIAL), &error);
             }

@@ -32,11 +32,6 @@ impl Form {
     pub(super) const RAW: Self = Self { method: None, is_partial: false };
     pub(super) const RAW_PARTIAL: Self = Self { method: None, is_partial: true };
 
-    /// A complete segment in this compression.
-    pub(super) const fn complete(method: Option<Method>) -> Self {
-        Self { method, is_partial: false }
-    }
-
     /// A partial segment in this compression.
     pub(super) const fn partial(method: Option<Method>) -> Self {
         Self { method, is_partial: true }

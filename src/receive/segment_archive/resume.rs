@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::SegmentArchive;
-use super::compressor::{Compressor, KeptNames};
+use super::compressor::Compressor;
 use super::content::{Measured, reader_of};
 use super::identity::{self, Origin};
 use super::leftovers;
@@ -24,18 +24,24 @@ impl SegmentArchive {
         let origin = Origin::from(cluster);
         // It is used once: if the server has other WAL there, the next attempt begins further back.
         let durable_end = self.durable_end.take();
-        // What is compressed meanwhile would be missing where it was listed.
-        let _kept = self.compressor.as_ref().map(Compressor::keep_names);
+        let kept_names = self.compressor.as_ref().map(Compressor::keep_names);
         let listing = Listing::read(&self.directory)?;
         identity::check(&self.directory, &listing, origin)?;
+        identity::check_histories(&self.directory, cluster.history)?;
         let end = self.scan(&listing, cluster, durable_end)?;
-        let _kept_by_the_new_one = self.begin(origin, &listing)?;
-        match end {
+        self.begin(origin)?;
+        let uncompressed = self.clear(&listing, origin)?;
+        let end = match end {
             None => Ok(None),
             Some(End::Complete(segment, file)) => self.after_complete(segment, &file, origin).map(Some),
             Some(End::Fork(segment)) => self.at_start_of(segment, origin).map(Some),
             Some(End::Partial(segment, parts)) => self.within(segment, &parts, durable_end, origin).map(Some),
+        };
+        drop(kept_names);
+        for segment in uncompressed {
+            self.take_up_compression(segment);
         }
+        end
     }
 
     fn scan(
@@ -53,8 +59,8 @@ impl SegmentArchive {
         end
     }
 
-    /// Gets ready for WAL of this origin. As long as the result lives, nothing takes the place of what is listed.
-    fn begin(&mut self, origin: Origin, listing: &Listing) -> Result<Option<KeptNames>, StorageError> {
+    /// Gets ready for WAL of this origin.
+    fn begin(&mut self, origin: Origin) -> Result<(), StorageError> {
         let is_new = self.origin.replace(origin) != Some(origin);
         if let Some(spec) = self.compression
             && (is_new || self.compressor.is_none())
@@ -63,15 +69,18 @@ impl SegmentArchive {
             let (directory, observer) = (Arc::clone(&self.directory), Arc::clone(&self.observer));
             self.compressor = Some(Compressor::start(directory, spec, origin.access, self.policy, observer)?);
         }
-        let kept = self.compressor.as_ref().map(Compressor::keep_names);
-        if !self.is_cleared {
-            let method = self.compression.map(|spec| spec.method);
-            for segment in leftovers::clear(&self.directory, listing, origin, method)? {
-                self.take_up_compression(segment);
-            }
-            self.is_cleared = true;
+        Ok(())
+    }
+
+    /// Puts in order, once, what earlier processes left. Gives what they were to compress and did not.
+    fn clear(&mut self, listing: &Listing, origin: Origin) -> Result<Vec<WalFileName>, StorageError> {
+        if self.is_cleared {
+            return Ok(Vec::new());
         }
-        Ok(kept)
+        let method = self.compression.map(|spec| spec.method);
+        let uncompressed = leftovers::clear(&self.directory, listing, origin, method, self.policy)?;
+        self.is_cleared = true;
+        Ok(uncompressed)
     }
 
     fn after_complete(

@@ -4,7 +4,7 @@
 //! durable up to where it got.
 
 use super::SegmentArchive;
-use super::content::{checksum, is_whole};
+use super::content::{checksum, is_whole, measure};
 use super::error::SegmentError;
 use super::names::{FileName, Form};
 use super::spare::Spare;
@@ -70,8 +70,8 @@ impl<'a> RunningSegment<'a> {
         if checksum(directory, &ours, size)? != checksum(directory, existing, size)? {
             return Err(SegmentError::Conflict { file: name }.into());
         }
-        directory.remove_file(&self.name)?;
-        sync_existing(directory, &name, policy, ()).map(drop)
+        sync_existing(directory, &name, policy, ())?;
+        directory.remove_file(&self.name)
     }
 
     /// Parts of the segment in other forms are of no use any more (OP-18).
@@ -101,7 +101,12 @@ fn open_at_start(
     }
     if archive.directory.contains(name)? {
         archive.fit(segment, origin)?;
-        return OutputFile::open_existing(&archive.directory, name, 0);
+        let file = OutputFile::open_existing(&archive.directory, name, 0)?;
+        // What it has may have been reported, although all of it is to come again.
+        let part = FileName::of(segment, Form::RAW_PARTIAL);
+        let length = measure(&archive.directory, &part, segment, origin)?.length;
+        archive.keep_partial(segment, length);
+        return Ok(file);
     }
     let has_spare = archive.spare.wait();
     let directory = &archive.directory;

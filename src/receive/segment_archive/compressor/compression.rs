@@ -162,11 +162,16 @@ impl Compression {
     }
 
     /// Puts the compressed form of the first `length` bytes of a partial segment in its place. On an error the raw
-    /// one stays.
-    pub(super) fn compress_partial(&self, segment: WalFileName, length: u64) -> Result<(), StorageError> {
+    /// one stays. Gives up soon when `given_up` says so.
+    pub(super) fn compress_partial(
+        &self,
+        segment: WalFileName,
+        length: u64,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<(), StorageError> {
         let names = Names::of_partial(segment, self.spec.method);
         let file = InputFile::open(&self.directory, &names.raw)?;
-        let raw = Source { file, name: &names.raw, length, given_up: &|| false };
+        let raw = Source { file, name: &names.raw, length, given_up };
         self.prepare(&raw, &names).and_then(|()| self.publish(&names)).inspect_err(|_| {
             // The failure that is reported matters more than one to tidy up.
             let _ = self.directory.remove_file(&names.temporary);

@@ -123,7 +123,7 @@ impl Drop for Compressor {
 }
 
 /// `X.partial`, of which `length` bytes came, becomes `X.gz.partial` (named by the method), durably; the raw one goes
-/// then. On an error it stays.
+/// then. On an error it stays, and `deadline` makes one of what takes longer.
 pub(super) fn compress_partial(
     directory: &Arc<Directory>,
     segment: WalFileName,
@@ -131,9 +131,11 @@ pub(super) fn compress_partial(
     spec: CompressionSpec,
     access: Access,
     policy: SyncPolicy,
+    deadline: Instant,
 ) -> Result<(), StorageError> {
     let directory = Arc::clone(directory);
-    Compression { directory, spec, access, policy }.compress_partial(segment, length)
+    let given_up = || Instant::now() >= deadline;
+    Compression { directory, spec, access, policy }.compress_partial(segment, length, &given_up)
 }
 
 /// What the thread owns.

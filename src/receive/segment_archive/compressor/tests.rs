@@ -428,6 +428,11 @@ fn op_027_a_compression_that_there_is_not_is_told_at_the_start() {
     assert_eq!(started.err().unwrap().to_string(), "could not compress data: gzip has no level 10");
 }
 
+/// A time that nothing here takes.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_hours(1)
+}
+
 #[test]
 fn rw_162_op_014_a_partial_segment_becomes_a_valid_stream_of_what_came() {
     let mut content = wal(1);
@@ -439,7 +444,7 @@ fn rw_162_op_014_a_partial_segment_becomes_a_valid_stream_of_what_came() {
             content.resize(usize::try_from(SIZE).unwrap(), 0xee);
             fixture.write(1, ".partial", &content);
             let (directory, spec) = (&fixture.directory, CompressionSpec::of(method));
-            compress_partial(directory, segment(1), length, spec, Access::Owner, SyncPolicy::Durable)
+            compress_partial(directory, segment(1), length, spec, Access::Owner, SyncPolicy::Durable, soon())
                 .unwrap();
             let suffix = format!("{}.partial", method.suffix());
             assert_eq!(fixture.names(), [format!("1{suffix}")]);
@@ -465,7 +470,7 @@ fn rw_148_op_010_a_compressed_partial_of_an_earlier_run_leaves_no_tail() {
     fixture.write(1, ".gz.partial", vec![7; 5 << 20]);
     fixture.write(1, ".gz.tmp", vec![7; 5 << 20]);
     let directory = &fixture.directory;
-    compress_partial(directory, segment(1), 70_000, GZIP, Access::Owner, SyncPolicy::Never).unwrap();
+    compress_partial(directory, segment(1), 70_000, GZIP, Access::Owner, SyncPolicy::Never, soon()).unwrap();
     assert_eq!(fixture.names(), ["1.gz.partial"]);
     assert_holds(Method::Gzip, &fixture.path(1, ".gz.partial"), &wal(1)[..70_000]);
 }
@@ -473,16 +478,19 @@ fn rw_148_op_010_a_compressed_partial_of_an_earlier_run_leaves_no_tail() {
 #[test]
 fn i_005_a_partial_segment_that_cannot_be_compressed_stays_raw() {
     let fixture = Fixture::new();
-    let compress = |length| {
+    let compress_until = |length, deadline| {
         let (directory, policy) = (&fixture.directory, SyncPolicy::Durable);
-        compress_partial(directory, segment(1), length, GZIP, Access::Owner, policy)
+        compress_partial(directory, segment(1), length, GZIP, Access::Owner, policy, deadline)
     };
+    let compress = |length| compress_until(length, soon());
     assert!(compress(0).is_err());
     assert_eq!(fixture.names(), Vec::<String>::new());
     fixture.write(1, ".partial", b"short");
     let error = compress(6).unwrap_err();
     let expected = format!("file \"{}.partial\" has 5 bytes, should be 6", segment(1));
     assert_eq!(error.to_string(), expected);
+    assert_eq!(compress_until(5, Instant::now()).unwrap_err().to_string(), "it was given up");
+    assert_eq!(fixture.names(), ["1.partial"]);
     fs::create_dir(fixture.path(1, ".gz.partial")).unwrap();
     assert!(matches!(compress(5), Err(StorageError::Rename { .. })));
     assert_eq!(fixture.names(), ["1.gz.partial", "1.partial"]);

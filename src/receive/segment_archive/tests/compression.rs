@@ -83,6 +83,14 @@ fn rw_083_without_compression_a_mark_goes_and_the_segment_stays() {
     fixture.write(&name(1, ".gz.tmp"), b"");
     assert_eq!(fixture.end(), Some((1, 2, 0)));
     assert_eq!(fixture.names(), [name(1, "")]);
+
+    // Unless its compression was at its end: then the raw one goes.
+    fixture.write(&name(1, ".lz4"), &compressed(Method::Lz4, fixture.log(2).segment(2)));
+    assert_eq!(fixture.end(), Some((1, 2, 0)));
+    assert_eq!(fixture.names(), [name(1, ""), name(1, ".lz4")], "it holds something else");
+    fixture.write(&name(1, ".lz4"), &compressed(Method::Lz4, log.segment(1)));
+    assert_eq!(fixture.end(), Some((1, 2, 0)));
+    assert_eq!(fixture.names(), [name(1, ".lz4")]);
 }
 
 #[test]

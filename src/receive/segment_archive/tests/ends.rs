@@ -302,6 +302,28 @@ fn a_branch_that_the_server_never_was_on_is_no_place_to_go_on() {
 }
 
 #[test]
+fn i_007_another_timeline_of_the_same_number_is_not_joined_to_that_of_the_archive() {
+    let two = "1\t0/480000\twhy\n";
+    let fixture = Fixture::new().on_timeline(2, two);
+    fixture.write(&name_on(2, 7, ""), fixture.log_of(2, 7, 1).segment(7));
+    for content in ["1\t0/480000\tfor another reason\n", "no history", "", "# 1\n"] {
+        fixture.write("00000002.history", content.as_bytes());
+        assert_eq!(fixture.end(), Some((2, 8, 0)));
+    }
+    fixture.write("00000002.history", b"1\t0/480028\twhy\n");
+    let names = fixture.names();
+    let told = format!(
+        "file \"00000002.history\" in directory \"{}\" is of another timeline than this server's: \
+         it left timeline 1 at 0/480028, the server's left timeline 1 at 0/480000",
+        fixture.path("").display().to_string().trim_end_matches('/')
+    );
+    assert_eq!(fixture.refused().to_string(), told);
+    let fixture = fixture.on_timeline(3, &format!("{two}2\t0/800000\twhy\n"));
+    assert_eq!(fixture.refused().to_string(), told);
+    assert_eq!(fixture.names(), names);
+}
+
+#[test]
 fn an_empty_part_is_the_end_where_only_parts_of_older_timelines_are_left() {
     let fixture = Fixture::new().on_timeline(2, "1\t0/480000\twhy\n");
     let (first, second) = (fixture.log(5), fixture.log_of(2, 9, 1));

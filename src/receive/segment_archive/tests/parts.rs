@@ -35,6 +35,8 @@ fn rw_146_149_and_226_what_is_sound_of_a_raw_part_is_kept_whatever_its_size() {
         (damaged, 670_000, 700_000, false),
         (elsewhere, 630_000, 81 * 8192, false),
         (part(10, &[]), 0, 0, true),
+        (part(10, &vec![0; size - 10]), 0, 0, false),
+        (part(34, &vec![0; size - 34]), 0, 0, false),
         (b"nonsense".to_vec(), 0, 0, true),
     ] {
         fixture.write(&name(2, ".partial"), &content);
@@ -127,6 +129,33 @@ fn the_end_of_an_earlier_record_counts_only_if_no_sector_of_it_is_missing() {
     }
     // Without a whole record behind it nothing tells how much of it has come.
     assert_eq!(offset_of(&fixture, &two[..50_000]), 0);
+}
+
+#[test]
+fn i_005_what_comes_again_from_the_start_of_a_segment_takes_nothing_away() {
+    let fixture = Fixture { compression: Some(CompressionSpec::of(Method::Gzip)), ..Fixture::new() };
+    let kind = fixture.log_kind();
+    let mut writer = LogWriter::new(MIB, kind);
+    while writer.position() < 2 * MIB - 3000 {
+        writer.record(1000);
+    }
+    // Of this record the segment has the end, and a sector without anything in it.
+    writer.record(63_000);
+    let content = writer.filled(2 * MIB as usize);
+    let mut two = content[MIB as usize..].to_vec();
+    two[4096..4608].fill(0);
+    fixture.write(&name(2, ".partial"), &[&two[..700_000], &vec![0; MIB as usize - 700_000]].concat());
+
+    let (mut archive, end) = fixture.resumed();
+    assert_eq!(end.unwrap().position.value(), position(2, 0));
+    let mut open = archive.open_segment(fixture.segment(1, 2), position(2, 0)).unwrap();
+    open.append(&two[..100_000]).unwrap();
+    open.close_incomplete(position(2, 100_000), Closing::EndOfStream).unwrap();
+    archive.finish().unwrap();
+    let file = name(2, ".gz.partial");
+    assert_eq!(fixture.names(), [file.as_str()]);
+    let kept = decoded(&file, &fixture.read(&file));
+    assert!(kept.len() > 699_000 && kept[..] == two[..kept.len()], "{} bytes", kept.len());
 }
 
 #[test]
