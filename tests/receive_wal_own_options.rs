@@ -136,6 +136,6 @@ fn rw_104_lost_wal_has_an_exit_status_of_its_own() {
             lines.last().unwrap().starts_with("pg_receivewal: hint: Get the missing segments"),
             "{lines:?}"
         );
-        assert_eq!(names_in(directory.path()), [partial.clone()]);
+        assert_eq!(names_in(directory.path()), std::slice::from_ref(&partial));
     }
 }

@@ -72,6 +72,24 @@ fn rw_008_rw_201_other_signals_do_what_they_do_by_default() {
     }
 }
 
+/// A shell that is not interactive has the commands it runs in the background ignore the interrupt.
+#[test]
+fn rw_200_jobs_in_the_background_of_a_script_are_interrupted_too() {
+    let cluster = cluster();
+    for program in [WalProgram::real_of(15), WalProgram::ours_as(15)] {
+        let directory = scratch_directory();
+        let mut running = program
+            .receive_by(&["/bin/sh", "-c", "trap '' INT; exec \"$0\" \"$@\""], &cluster, directory.path())
+            .arg("-v")
+            .start();
+        write_wal(&cluster, 10);
+        wait_for("a segment to begin", DEADLINE, || !names_in(directory.path()).is_empty());
+        running.signal(Signal::INT);
+        assert!(running.finish().expect_success().stderr.contains(INTERRUPTED));
+        assert_one_partial(&directory, ".partial");
+    }
+}
+
 /// Stops a process until this value is dropped.
 struct Stopped(Pid);
 

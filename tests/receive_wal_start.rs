@@ -32,8 +32,9 @@ fn builder(major: u16) -> ClusterBuilder {
     if major < 11 { builder } else { builder.initdb_arg("--wal-segsize=1") }
 }
 
-fn with_slot(name: &str, options: RunOptions) -> RunOptions {
-    RunOptions { slot: Some(name.to_owned()), ..options }
+fn with_slot(name: &str, mut options: RunOptions) -> RunOptions {
+    options.slot = Some(name.to_owned());
+    options
 }
 
 /// Fills so many segments.

@@ -49,17 +49,26 @@ pub(super) async fn run_until_signal<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
-    run_until_one_of(&EndingSignal::ALL, cancel, work).await
+    run_until(EndingSignals::listen(), &EndingSignal::ALL, cancel, work).await
 }
 
-/// As [`run_until_signal`], but only the signals of `orderly` do that; others end the process at once, as they do
-/// by default.
+/// As [`run_until_signal`], but only the signals of `orderly` do that, and they do it even where whoever started the
+/// program told it to ignore them: a script can interrupt what it runs in the background. Others end the process at
+/// once, as they do by default.
 pub(super) async fn run_until_one_of<T>(
     orderly: &[EndingSignal],
     cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
-    let mut signals = EndingSignals::listen();
+    run_until(EndingSignals::listen_always_to(orderly), orderly, cancel, work).await
+}
+
+async fn run_until<T>(
+    mut signals: EndingSignals,
+    orderly: &[EndingSignal],
+    cancel: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> (T, Option<EndingSignal>) {
     tokio::pin!(work);
     let first = tokio::select! {
         outcome = &mut work => return (outcome, None),
@@ -123,8 +132,15 @@ struct EndingSignals(Vec<(EndingSignal, Signal)>);
 impl EndingSignals {
     /// A signal that whoever started the program told it to ignore, as `nohup` does, stays ignored.
     fn listen() -> Self {
+        Self::listen_always_to(&[])
+    }
+
+    /// As [`Self::listen`], but these are never ignored.
+    fn listen_always_to(always: &[EndingSignal]) -> Self {
         let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
-        let heeded = EndingSignal::ALL.into_iter().filter(|signal| ignored & signal.mask() == 0);
+        let heeded = EndingSignal::ALL
+            .into_iter()
+            .filter(|signal| always.contains(signal) || ignored & signal.mask() == 0);
         // A signal that cannot be listened to does what it does by default.
         Self(
             heeded

@@ -273,19 +273,13 @@ mod tests {
         SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(first).start(size), size)
     }
 
-    async fn push(
-        disk: &mut DiskThread,
-        cutter: &mut SegmentCutter,
-        length: usize,
-        sync: bool,
-    ) -> Result<(), DiskError> {
+    fn push(disk: &mut DiskThread, cutter: &mut SegmentCutter, length: usize, sync: bool) {
         let run = Bytes::from(vec![7; length]);
         cutter.push(cutter.position(), run).unwrap().for_each(|cut| disk.push(cut));
         if sync {
             disk.request_sync();
         }
         disk.hand_over();
-        Ok(())
     }
 
     async fn flushed(disk: &mut DiskThread, position: Lsn) {
@@ -315,10 +309,10 @@ mod tests {
             let mut cutter = cutter(1);
             assert!(!disk.has_history(TimelineId::FIRST).await.unwrap());
             disk.begin(nothing_before(cutter.position())).await.unwrap();
-            push(&mut disk, &mut cutter, 1 << 20, true).await.unwrap();
-            push(&mut disk, &mut cutter, 100_000, true).await.unwrap();
+            push(&mut disk, &mut cutter, 1 << 20, true);
+            push(&mut disk, &mut cutter, 100_000, true);
             flushed(&mut disk, cutter.position()).await;
-            push(&mut disk, &mut cutter, 50_000, false).await.unwrap();
+            push(&mut disk, &mut cutter, 50_000, false);
             assert_eq!(disk.close_segment().await.unwrap().value(), cutter.position());
             assert_eq!(disk.progress().written, cutter.position());
             let file = TimelineHistoryFile { name: "00000002.history".to_owned(), content: Bytes::new() };
@@ -349,7 +343,7 @@ mod tests {
         run(async {
             let mut cutter = cutter(1);
             disk.begin(nothing_before(cutter.position())).await.unwrap();
-            push(&mut disk, &mut cutter, 10, false).await.unwrap();
+            push(&mut disk, &mut cutter, 10, false);
             disk.finish().await.unwrap();
         });
         assert_eq!(*events.lock().unwrap(), ["open 1", "append 10", "close 0/10000A", "finish"]);
@@ -365,8 +359,8 @@ mod tests {
                 let file = TimelineHistoryFile { name: "00000002.history".to_owned(), content: Bytes::new() };
                 disk.store_history(file).await?;
                 disk.begin(nothing_before(cutter.position())).await?;
-                push(&mut disk, &mut cutter, 100, true).await?;
-                push(&mut disk, &mut cutter, 2 << 20, false).await?;
+                push(&mut disk, &mut cutter, 100, true);
+                push(&mut disk, &mut cutter, 2 << 20, false);
                 disk.close_segment().await?;
                 disk.finish().await
             });
@@ -382,7 +376,7 @@ mod tests {
             let mut cutter = cutter(1);
             let begin = cutter.position();
             disk.begin(nothing_before(begin)).await.unwrap();
-            push(&mut disk, &mut cutter, 100, true).await.unwrap();
+            push(&mut disk, &mut cutter, 100, true);
             let error = loop {
                 match disk.progress_changed().await {
                     Ok(progress) => assert_eq!(progress.flushed.value(), begin),
@@ -402,7 +396,7 @@ mod tests {
             disk.begin(nothing_before(cutter.position())).await.unwrap();
             let (tell, outcome) = oneshot::channel();
             let told = disk.outcome.replace(outcome).unwrap();
-            push(&mut disk, &mut cutter, 100, true).await.unwrap();
+            push(&mut disk, &mut cutter, 100, true);
             let ended = told.await;
             tokio::select! {
                 biased;
@@ -446,7 +440,7 @@ mod tests {
         let (mut disk, events) = start(None);
         run(async {
             disk.begin(nothing_before(Lsn::new(MIB))).await.unwrap();
-            push(&mut disk, &mut cutter(1), 10, false).await.unwrap();
+            push(&mut disk, &mut cutter(1), 10, false);
         });
         drop(disk);
         let events = events.lock().unwrap();

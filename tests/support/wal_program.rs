@@ -52,6 +52,15 @@ impl WalProgram {
         self.run().args(["-d", &cluster.conninfo(), "-D"]).arg(directory)
     }
 
+    /// The same by a command that becomes the program and its arguments, which follow it.
+    pub fn receive_by(&self, command: &[&str], cluster: &Cluster, directory: &Path) -> Run {
+        self.with_environment(Run::new(command[0]))
+            .args(&command[1..])
+            .arg(&self.path)
+            .args(["-d", &cluster.conninfo(), "-D"])
+            .arg(directory)
+    }
+
     /// The same of any server, under `strace` with these options, which writes to `log`. The process is the program and
     /// not `strace`, so that it gets the signals and has the exit status. The program must outlive its start.
     pub fn traced(&self, strace: &[&str], log: &Path, cluster: &Cluster, directory: &Path) -> Run {
