@@ -96,6 +96,8 @@ pub(super) struct ZstdDecoder {
     /// How much the library gets at a time, at least 1: no more than one block, because what it has decoded before an
     /// error in the same call is lost.
     most: usize,
+    /// The output was full: what is left of a block comes out first, without input.
+    holds_back: bool,
 }
 
 impl ZstdDecoder {
@@ -105,18 +107,21 @@ impl ZstdDecoder {
 
     pub(super) fn new() -> Result<Self, CompressError> {
         let decoder = Decoder::new().map_err(|error| CompressError::corrupt(&error))?;
-        Ok(Self { decoder, most: Self::FRAME_START })
+        Ok(Self { decoder, most: Self::FRAME_START, holds_back: false })
     }
 }
 
 impl DecodeStream for ZstdDecoder {
     fn decode(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<Step, Failure> {
-        let mut source = InBuffer::around(&input[..input.len().min(self.most)]);
+        let most = if self.holds_back { 0 } else { self.most };
+        let mut source = InBuffer::around(&input[..input.len().min(most)]);
+        let room = output.len();
         let mut target = OutBuffer::around(output);
         let wanted =
             self.decoder.run(&mut source, &mut target).map_err(|error| CompressError::corrupt(&error))?;
         let written = target.pos();
         *input = &input[source.pos()..];
+        self.holds_back = written == room && wanted > 0;
         // The library wants a block together with the header of the next one.
         self.most = match wanted {
             0 => Self::FRAME_START,

@@ -11,7 +11,7 @@ use crate::types::OsError;
 /// An advisory lock on a directory, which ends when this is dropped or the process dies.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _handle: OwnedFd,
+    handle: OwnedFd,
 }
 
 impl DirectoryLock {
@@ -24,10 +24,17 @@ impl DirectoryLock {
         let handle =
             retry_on_intr(|| rustix::fs::openat(directory, ".", flags, Mode::empty())).map_err(os_error)?;
         match retry_on_intr(|| rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => Ok(Some(Self { _handle: handle })),
+            Ok(()) => Ok(Some(Self { handle })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(os_error(errno)),
         }
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// A process that is just being started by this one has the directory open too, and would keep the lock.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.handle, FlockOperation::Unlock);
     }
 }
 
@@ -42,7 +49,9 @@ mod tests {
         let lock = DirectoryLock::take(&one).unwrap();
         assert!(lock.is_some());
         assert!(DirectoryLock::take(&other).unwrap().is_none());
+        let inherited = lock.as_ref().unwrap().handle.try_clone().unwrap();
         drop(lock);
         assert!(DirectoryLock::take(&other).unwrap().is_some());
+        drop(inherited);
     }
 }

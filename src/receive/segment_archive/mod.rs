@@ -48,8 +48,9 @@ use crate::storage::{Directory, DirectoryLock, StorageError, SyncPolicy, replace
 use crate::types::{Lsn, TimelineId, WalFileName, WithCauses};
 
 /// How long the end of a run may wait for complete segments to be compressed, and how long it may take for the partial
-/// ones. What is not compressed by then stays as it is.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// ones. What is not compressed by then stays as it is. Usually it takes a tenth of a second, but people who look for a
+/// compressed segment after the end of a run should find it on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_FOR_PARTIALS: Duration = Duration::from_secs(10);
 
 /// Segments in a directory, each complete one under its own name.

@@ -160,8 +160,8 @@ proptest! {
         let log = fixture.log(6);
         let (begin, end) = (position(1, 0), position(7, 0));
         let mut archive = fixture.open();
-        // What was called durable, and whether the same process goes on.
-        let (mut durable, mut goes_on) = (begin, false);
+        // What was called durable, by the last process too, and whether that goes on.
+        let (mut durable, mut reached, mut goes_on) = (begin, begin, false);
         for run in runs {
             if !goes_on {
                 drop(archive);
@@ -171,7 +171,7 @@ proptest! {
             let resumed = fixture.try_resume(&mut archive).unwrap();
             let from = resumed.map_or(begin, |end| end.position.value());
             if goes_on {
-                prop_assert!(from >= durable, "{} {}", from, durable);
+                prop_assert!(from >= reached, "{} {}", from, reached);
             }
             prop_assert_eq!(held(&fixture, &log, durable), Ok(()));
             let to = (from + run.length).min(end);
@@ -181,6 +181,7 @@ proptest! {
                 Stop::Finish => Some(Closing::EndOfStream),
             };
             log.stream(&mut archive, from, to, closing).unwrap();
+            reached = to;
             durable = match run.stop {
                 Stop::Kill => durable.max(to.segment_start(fixture.size)),
                 _ => durable.max(to),
