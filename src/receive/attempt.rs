@@ -128,7 +128,7 @@ impl<'a> Attempts<'a> {
             Ok(disk) => disk,
             Err(error) => return course.ended(None, Err(error.into())),
         };
-        let outcome = self.receive(config, &mut disk, &mut course).await;
+        let outcome = Box::pin(self.receive(config, &mut disk, &mut course)).await;
         let closed = match &outcome {
             Err(error) if !error.is_end_of_stream() => Ok(()),
             _ => disk.close_segment().await.map(drop),
