@@ -103,7 +103,9 @@ pub(super) fn measure(
     }
     let sound = match reader.first_record() {
         Some(first) if empty.first.is_none_or(|empty| start + empty + SECTOR > first) => {
-            reader.end_of_records().min(start + length)
+            // Never the end of the segment, which the padding of a record may reach without the last byte: a part is
+            // complete, and gets its name, when that byte comes.
+            reader.end_of_records().min(start + length).min(start + (size - 1))
         }
         _ => start,
     };

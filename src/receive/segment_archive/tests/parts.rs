@@ -1,6 +1,7 @@
 //! Going on in the middle of a segment, whatever is left of it.
 
 use super::*;
+use crate::wal::log_writer::LogWriter;
 
 fn position(number: u64, offset: u64) -> Lsn {
     Lsn::new(number * MIB + offset)
@@ -91,6 +92,26 @@ fn rw_235_the_last_bytes_are_given_to_be_compared() {
         log.stream(&mut archive, end.position.value(), position(1, reached), Some(Closing::Interrupted))
             .unwrap();
     }
+}
+
+#[test]
+fn i_006_a_part_whose_last_record_ends_with_the_segment_is_completed_before_the_next_one() {
+    let fixture = Fixture::new();
+    let mut log = LogWriter::new(MIB, fixture.log_kind());
+    while log.position() < 2 * MIB - 4000 {
+        log.record(1000);
+    }
+    // The shortest record that fills the segment, so that its padding does the rest.
+    let ends_with_segment = |body: &usize| {
+        let mut log = log.clone();
+        log.record(*body);
+        log.position() == 2 * MIB
+    };
+    let body = (0..4000).find(ends_with_segment).unwrap();
+    log.record(body);
+    assert_eq!(log.bytes().last(), Some(&0));
+    fixture.write(&name(1, ".partial"), log.bytes());
+    assert_eq!(offset(&fixture, 1), MIB - 1);
 }
 
 #[test]
