@@ -1,7 +1,7 @@
 //! Why receiving ended before its end.
 
 use super::disk_thread::DiskError;
-use super::observer::RefusedArchive;
+use super::refused_archive::RefusedArchive;
 use crate::client::ClientError;
 use crate::connection::ConnectError;
 use crate::storage::StorageError;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::ReceiveError;
 use crate::connection::Notice;
-use crate::types::{Lsn, SegmentSize, TimelineId, WalFileName};
+use crate::types::{Lsn, TimelineId, WalFileName};
 
 /// Hears what happens. Methods are called on the receiver's threads and should return soon.
 pub trait Observer: Send + Sync {
@@ -180,73 +180,4 @@ pub enum Warning {
     /// The server's version is newer than any that was tried (OP-28).
     #[error("server version {0} is newer than any that this program was tested with")]
     NewerServer(String),
-}
-
-/// An archive that must not get this server's WAL, as the source of a
-/// [`StorageError::Other`](crate::storage::StorageError::Other).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RefusedArchive {
-    /// It has WAL of another cluster (OP-01).
-    #[error(
-        "WAL in directory \"{directory}\" is from a different database system: \
-         identifier {found} in file \"{file}\", {expected} of the server"
-    )]
-    ForeignSystem {
-        /// The directory.
-        directory: String,
-        /// The file that says so.
-        file: String,
-        /// The cluster of the file.
-        found: crate::types::SystemId,
-        /// The cluster of the server.
-        expected: crate::types::SystemId,
-    },
-    /// It has segments of another size (OP-05).
-    #[error(
-        "WAL segments in directory \"{directory}\" have {found} bytes according to file \"{file}\", \
-         those of the server have {}", .expected.as_u64()
-    )]
-    SegmentSize {
-        /// The directory.
-        directory: String,
-        /// The file that says so.
-        file: String,
-        /// Its size of segments.
-        found: u64,
-        /// The server's.
-        expected: SegmentSize,
-    },
-    /// It has a newer timeline than the server (RW-098).
-    #[error("starting timeline {0} is not present in the server")]
-    NewerTimeline(TimelineId),
-    /// Nothing in it lies on the server's history, so nothing says where to go on.
-    #[error(
-        "WAL in directory \"{directory}\" ends on timeline {timeline}, which is not in this server's history"
-    )]
-    OffHistory {
-        /// The directory.
-        directory: String,
-        /// The timeline of its last segment.
-        timeline: TimelineId,
-    },
-    /// It has another timeline of the same number: two servers were promoted to it.
-    #[error(
-        "file \"{file}\" in directory \"{directory}\" is of another timeline than this server's: \
-         it left timeline {} at {}, the server's left timeline {} at {}",
-        .found.0, .found.1, .expected.0, .expected.1
-    )]
-    OtherHistory {
-        /// The history file.
-        file: String,
-        /// The directory.
-        directory: String,
-        /// The timeline before it and where that was left, according to the file.
-        found: (TimelineId, Lsn),
-        /// The same, according to the server.
-        expected: (TimelineId, Lsn),
-    },
-    /// Another receiver works in it (I-13).
-    #[error("directory \"{0}\" is in use by another WAL receiver")]
-    Locked(String),
 }

@@ -119,7 +119,7 @@ fn chance() -> f64 {
 mod tests {
     use super::super::disk_thread::DiskError;
     use super::super::error::SlotError;
-    use super::super::observer::RefusedArchive;
+    use super::super::refused_archive::RefusedArchive;
     use super::*;
     use crate::client::ClientError;
     use crate::storage::StorageError;

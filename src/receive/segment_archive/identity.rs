@@ -5,7 +5,7 @@ use super::content::pour;
 use super::listing::Listing;
 use super::names::FileName;
 use crate::receive::archive::Cluster;
-use crate::receive::observer::RefusedArchive;
+use crate::receive::refused_archive::RefusedArchive;
 use crate::storage::{Access, Directory, InputFile, StorageError};
 use crate::types::{SegmentSize, SystemId, TimelineId};
 use crate::wal::{SegmentHeader, TimelineHistory};

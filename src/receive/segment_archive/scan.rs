@@ -15,7 +15,8 @@ use super::listing::Listing;
 use super::names::{FileName, Form};
 use super::partial::Partial;
 use crate::receive::archive::Cluster;
-use crate::receive::observer::{RefusedArchive, Warning};
+use crate::receive::observer::Warning;
+use crate::receive::refused_archive::RefusedArchive;
 use crate::storage::{Directory, StorageError, SyncPolicy};
 use crate::types::{Lsn, SegmentNumber, TimelineId, WalFileName};
 
