@@ -146,7 +146,7 @@ fn bb_179_too_few_wal_senders_for_the_second_connection() {
                 "pg_basebackup: error: connection to server at \"127.0.0.1\", port PORT failed: FATAL:  number \
                  of requested standby connections exceeds max_wal_senders (currently 1)\n\
                  pg_basebackup: hint: Raise max_wal_senders on the server, or end other replication \
-                 connections: a base backup takes one, and a second one for -X stream.\n\
+                 connections: a base backup takes one, with -X stream two, and a WAL receiver one.\n\
                  pg_basebackup: {last_line}\n"
             ),
         );

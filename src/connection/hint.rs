@@ -50,7 +50,7 @@ fn of_server(
         }
         sqlstate::TOO_MANY_CONNECTIONS => Some(
             "Raise max_wal_senders on the server, or end other replication connections: a base backup takes one, \
-             and a second one for -X stream.",
+             with -X stream two, and a WAL receiver one.",
         ),
         sqlstate::CANNOT_CONNECT_NOW => Some("Try again when the server has started."),
         _ => None,
