@@ -21,9 +21,7 @@ use pgsiphon::storage::{StorageError, SyncPolicy};
 use pgsiphon::types::{Lsn, TimelineId, WalFileName};
 use support::log_writer::{LogKind, LogWriter};
 use support::wal_program::WalProgram;
-use support::{
-    Cluster, ClusterBuilder, DEADLINE, ErrorText, Run, ScriptedServer, StopMode, client_program, wait_for,
-};
+use support::{Cluster, ClusterBuilder, DEADLINE, ErrorText, ScriptedServer, StopMode, wait_for};
 use tempfile::TempDir;
 use wal_run::{Heard, WalRun, again_and_again, assert_same_segments, end_of_wal, files, once, up_to_now};
 
@@ -33,20 +31,6 @@ fn directory() -> TempDir {
 
 fn builder() -> ClusterBuilder {
     Cluster::builder(15).setting("wal_keep_size", "1GB").initdb_arg("--wal-segsize=1")
-}
-
-/// A standby of the cluster.
-fn standby_of(primary: &Cluster) -> Cluster {
-    let data_directory = primary.make_directory("standby").join("data");
-    Run::new(client_program("pg_basebackup"))
-        .args(["-R", "-c", "fast", "-d", &primary.conninfo(), "-D"])
-        .arg(&data_directory)
-        .by_server_account()
-        .run()
-        .expect_success();
-    let standby = Cluster::existing(15, data_directory).start();
-    standby.wait_until_streaming(primary);
-    standby
 }
 
 /// Fills so many segments, and begins another one.
@@ -122,7 +106,7 @@ impl WalArchive for HistoryFirst {
 #[test]
 fn rw_170_rw_171_rw_173_rw_179_to_185_rw_187_rw_229_i_010_promotions_are_followed_over_one_connection() {
     let primary = builder().start();
-    let mut standby = standby_of(&primary);
+    let mut standby = primary.start_standby();
     let from_start = directory();
     fill_segments(&primary, 1);
     receive(&primary, once(), from_start.path());
@@ -185,7 +169,7 @@ fn rw_170_rw_171_rw_173_rw_179_to_185_rw_187_rw_229_i_010_promotions_are_followe
 #[test]
 fn rw_088_rw_183_rw_186_a_slot_on_an_old_timeline_is_a_start_and_an_end_there_is_no_failure() {
     let primary = builder().start();
-    let standby = standby_of(&primary);
+    let standby = primary.start_standby();
     standby.psql("SELECT pg_create_physical_replication_slot('s', true)");
     fill_segments(&primary, 2);
     standby.wait_until_replayed(&primary);
@@ -213,7 +197,7 @@ fn rw_088_rw_183_rw_186_a_slot_on_an_old_timeline_is_a_start_and_an_end_there_is
 #[test]
 fn rw_051_rw_088_rw_198_an_empty_directory_and_a_slot_that_was_used_before_the_promotion() {
     let primary = builder().start();
-    let standby = standby_of(&primary);
+    let standby = primary.start_standby();
     standby.psql("SELECT pg_create_physical_replication_slot('s', true)");
     fill_segments(&primary, 1);
     standby.wait_until_replayed(&primary);
@@ -254,7 +238,7 @@ fn rw_051_rw_088_rw_198_an_empty_directory_and_a_slot_that_was_used_before_the_p
 #[test]
 fn rw_105_a_fork_at_the_end_of_a_segment_is_no_obstacle() {
     let mut primary = builder().start();
-    let standby = standby_of(&primary);
+    let standby = primary.start_standby();
     let kept = directory();
     receive(&primary, once(), kept.path());
     // The end of the log is the start of a segment, and stays that.
@@ -282,7 +266,7 @@ fn rw_105_a_fork_at_the_end_of_a_segment_is_no_obstacle() {
 #[test]
 fn rw_098_rw_192_rw_210_a_failover_is_followed_and_the_old_primary_passed_over() {
     let mut old = builder().start();
-    let new = standby_of(&old);
+    let new = old.start_standby();
     let both = format!("host=127.0.0.1,127.0.0.1 port={},{} user=postgres", old.port(), new.port());
     let primary_only = format!("{both} target_session_attrs=primary");
     let kept = directory();
@@ -316,7 +300,7 @@ fn rw_098_rw_192_rw_210_a_failover_is_followed_and_the_old_primary_passed_over()
 #[test]
 fn rw_104_wal_that_one_host_has_removed_comes_from_another_one() {
     let primary = builder().setting("min_wal_size", "2MB").setting("max_wal_size", "4MB").start();
-    let mut standby = standby_of(&primary);
+    let mut standby = primary.start_standby();
     let both = format!("host=127.0.0.1,127.0.0.1 port={},{} user=postgres", primary.port(), standby.port());
     let [from_both, late] = [directory(), directory()];
     fill_segments(&primary, 1);

@@ -5,16 +5,18 @@
 
 #[path = "support/receiving.rs"]
 mod receiving;
+#[path = "support/stalling.rs"]
+mod stalling;
 mod support;
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::mpsc;
 
-use pgsiphon::protocol::TimelineHistoryFile;
-use pgsiphon::receive::{Closing, DirectoryArchive, OpenSegment, ReceiveOptions, WalArchive};
-use pgsiphon::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
-use pgsiphon::types::{Lsn, SegmentSize, TimelineId, WalFileName};
+use pgsiphon::receive::{DirectoryArchive, ReceiveOptions};
+use pgsiphon::storage::{Access, Directory, SyncPolicy};
+use pgsiphon::types::{Lsn, SegmentSize};
 use receiving::{Receiving, plain_options};
+use stalling::{Gate, Stall, Stalling};
 use support::log_writer::{LogKind, LogWriter};
 use support::{
     Cluster, DEADLINE, Peer, Personality, Run, ScriptedServer, Status, scratch_directory, wait_for,
@@ -27,75 +29,6 @@ fn archive(root: &Path, size: SegmentSize) -> DirectoryArchive {
     DirectoryArchive::create(&root, size, false, Access::Owner, SyncPolicy::Durable).unwrap()
 }
 
-/// Lets no sync through while it is closed.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
-    }
-}
-
-/// An archive on a disk whose syncs stall.
-struct Stalling {
-    archive: DirectoryArchive,
-    gate: Gate,
-}
-
-struct StallingSegment<'a> {
-    segment: Box<dyn OpenSegment + 'a>,
-    gate: &'a Gate,
-}
-
-impl WalArchive for Stalling {
-    fn open_segment(
-        &mut self,
-        segment: WalFileName,
-        from: Lsn,
-    ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
-        let segment = self.archive.open_segment(segment, from)?;
-        Ok(Box::new(StallingSegment { segment, gate: &self.gate }))
-    }
-    fn has_history(&mut self, timeline: TimelineId) -> Result<bool, StorageError> {
-        self.archive.has_history(timeline)
-    }
-    fn store_history(&mut self, file: &TimelineHistoryFile) -> Result<(), StorageError> {
-        self.archive.store_history(file)
-    }
-    fn finish(&mut self) -> Result<(), StorageError> {
-        self.archive.finish()
-    }
-}
-
-impl OpenSegment for StallingSegment<'_> {
-    fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
-        self.segment.append(data)
-    }
-    fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        self.gate.pass();
-        self.segment.sync(reached)
-    }
-    fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        self.gate.pass();
-        self.segment.complete(end)
-    }
-    fn close_incomplete(
-        self: Box<Self>,
-        reached: Lsn,
-        closing: Closing,
-    ) -> Result<Durable<Lsn>, StorageError> {
-        self.gate.pass();
-        self.segment.close_incomplete(reached, closing)
-    }
-}
-
 #[test]
 fn i_016_rw_222_a_sync_that_takes_longer_than_the_timeout_costs_no_connection() {
     let size = SegmentSize::new(16 * MIB).unwrap();
@@ -103,7 +36,8 @@ fn i_016_rw_222_a_sync_that_takes_longer_than_the_timeout_costs_no_connection() 
     cluster.psql("SELECT pg_switch_wal()");
     let start: Lsn = cluster.psql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
     let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let stalling = Stalling { archive: archive(directory.path(), size), gate: gate.clone() };
+    let stall = Stall::Syncs(gate.clone());
+    let stalling = Stalling { archive: archive(directory.path(), size), stall };
     let options = ReceiveOptions { synchronous: true, ..plain_options(start, size) };
     let receiving = Receiving::start(&cluster.conninfo(), options, stalling);
     let standby_says = |what: &str| {

@@ -14,9 +14,7 @@ use pgsiphon::receive::{DirectoryArchive, ReceiveError, ReceiveOptions, TarArchi
 use pgsiphon::storage::{Access, Directory, SyncPolicy};
 use pgsiphon::types::{Lsn, SegmentSize, TimelineId};
 use receiving::{Receiving, plain_options};
-use support::{
-    Cluster, ClusterBuilder, DEADLINE, ErrorText, Run, StopMode, VERSIONS, client_program, wait_for,
-};
+use support::{Cluster, ClusterBuilder, DEADLINE, ErrorText, Run, StopMode, VERSIONS, wait_for};
 use tempfile::TempDir;
 
 fn segment_size() -> SegmentSize {
@@ -246,24 +244,10 @@ fn bb_193_an_error_of_the_server_is_told_in_its_words() {
     );
 }
 
-/// A standby of the cluster, and the directory that it lives in.
-fn standby_of(primary: &Cluster) -> Cluster {
-    let data_directory = primary.make_directory("standby").join("data");
-    Run::new(client_program("pg_basebackup"))
-        .args(["-R", "-c", "fast", "-d", &primary.conninfo(), "-D"])
-        .arg(&data_directory)
-        .by_server_account()
-        .run()
-        .expect_success();
-    let standby = Cluster::existing(15, data_directory).start();
-    standby.wait_until_streaming(primary);
-    standby
-}
-
 #[test]
 fn bb_192_rw_181_rw_182_rw_183_a_promotion_is_followed() {
     let primary = builder(15).start();
-    let standby = standby_of(&primary);
+    let standby = primary.start_standby();
     let start = end_of_wal(&primary);
     let (plain, tar) = (directory(), directory());
     let options = plain_options(start, segment_size());
@@ -307,7 +291,7 @@ fn is_on_timeline_2(path: &Path) -> bool {
 #[test]
 fn rw_105_a_fork_at_the_end_of_a_segment_is_passed() {
     let mut primary = builder(15).setting("autovacuum", "off").start();
-    let standby = standby_of(&primary);
+    let standby = primary.start_standby();
     primary.psql("CREATE TABLE t AS SELECT 1");
     primary.psql("SELECT pg_switch_wal()");
     let boundary = end_of_wal(&primary);

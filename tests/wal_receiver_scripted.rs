@@ -4,17 +4,19 @@
 
 #[path = "support/receiving.rs"]
 mod receiving;
+#[path = "support/stalling.rs"]
+mod stalling;
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::mpsc;
 
-use pgsiphon::protocol::TimelineHistoryFile;
-use pgsiphon::receive::{Closing, DirectoryArchive, OpenSegment, ReceiveError, ReceiveOptions, WalArchive};
-use pgsiphon::storage::{Access, Directory, Durable, StorageError, SyncPolicy};
-use pgsiphon::types::{Lsn, SegmentSize, SystemId, TimelineId, WalFileName};
+use pgsiphon::receive::{DirectoryArchive, ReceiveError, ReceiveOptions};
+use pgsiphon::storage::{Access, Directory, SyncPolicy};
+use pgsiphon::types::{Lsn, SegmentSize, SystemId, TimelineId};
 use receiving::{Receiving, plain_options};
+use stalling::{Gate, Stall, Stalling};
 use support::log_writer::{LogKind, LogWriter};
 use support::{DEADLINE, ErrorText, Peer, ScriptedServer, Status, wait_for};
 use tempfile::TempDir;
@@ -67,73 +69,6 @@ fn goodbye(peer: &mut Peer) {
     peer.send(b'c', b"");
     peer.complete("COPY 0");
     peer.ready();
-}
-
-/// Lets nothing through to the disk while it is closed.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
-    }
-}
-
-/// An archive on a disk that stalls.
-struct Stalling {
-    archive: DirectoryArchive,
-    gate: Gate,
-}
-
-struct StallingSegment<'a> {
-    segment: Box<dyn OpenSegment + 'a>,
-    gate: &'a Gate,
-}
-
-impl WalArchive for Stalling {
-    fn open_segment(
-        &mut self,
-        segment: WalFileName,
-        from: Lsn,
-    ) -> Result<Box<dyn OpenSegment + '_>, StorageError> {
-        let segment = self.archive.open_segment(segment, from)?;
-        Ok(Box::new(StallingSegment { segment, gate: &self.gate }))
-    }
-    fn has_history(&mut self, timeline: TimelineId) -> Result<bool, StorageError> {
-        self.archive.has_history(timeline)
-    }
-    fn store_history(&mut self, file: &TimelineHistoryFile) -> Result<(), StorageError> {
-        self.archive.store_history(file)
-    }
-    fn finish(&mut self) -> Result<(), StorageError> {
-        self.archive.finish()
-    }
-}
-
-impl OpenSegment for StallingSegment<'_> {
-    fn append(&mut self, data: &[u8]) -> Result<(), StorageError> {
-        self.gate.pass();
-        self.segment.append(data)
-    }
-    fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        self.segment.sync(reached)
-    }
-    fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        self.segment.complete(end)
-    }
-    fn close_incomplete(
-        self: Box<Self>,
-        reached: Lsn,
-        closing: Closing,
-    ) -> Result<Durable<Lsn>, StorageError> {
-        self.segment.close_incomplete(reached, closing)
-    }
 }
 
 #[test]
@@ -234,7 +169,7 @@ fn rw_121_rw_135_a_stalled_disk_keeps_no_ping_waiting_and_nothing_is_claimed() {
         goodbye(peer);
         peer.expect_end();
     });
-    let stalling = Stalling { archive: archive(directory.path()), gate };
+    let stalling = Stalling { archive: archive(directory.path()), stall: Stall::Writes(gate) };
     let with_slot = ReceiveOptions { slot: Some("s".to_owned()), ..options() };
     let receiving = Receiving::start(&server.conninfo(), with_slot, stalling);
     told.recv_timeout(DEADLINE).unwrap();
@@ -278,7 +213,7 @@ fn i_17_a_stalled_disk_stops_the_reading_before_memory_grows() {
         goodbye(peer);
         peer.expect_end();
     });
-    let stalling = Stalling { archive: archive(directory.path()), gate };
+    let stalling = Stalling { archive: archive(directory.path()), stall: Stall::Writes(gate) };
     let receiving = Receiving::start(&server.conninfo(), options(), stalling);
     wait_for("a full segment", DEADLINE, || {
         directory.path().join("pg_wal/archive_status/000000010000000000000003.done").exists()

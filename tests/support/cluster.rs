@@ -369,6 +369,21 @@ impl Cluster {
         self.psql("SELECT pg_is_in_recovery()") == "t"
     }
 
+    /// A standby of this server that streams from it, made by PostgreSQL's own program.
+    #[track_caller]
+    pub fn start_standby(&self) -> Cluster {
+        let data_directory = self.make_directory("standby").join("data");
+        Run::new(client_program("pg_basebackup"))
+            .args(["-R", "-c", "fast", "-d", &self.conninfo(), "-D"])
+            .arg(&data_directory)
+            .by_server_account()
+            .run()
+            .expect_success();
+        let standby = Cluster::existing(self.installation.major(), data_directory).start();
+        standby.wait_until_streaming(self);
+        standby
+    }
+
     /// Waits until this standby receives WAL from `primary`.
     #[track_caller]
     pub fn wait_until_streaming(&self, primary: &Cluster) {
