@@ -47,14 +47,24 @@ fn write_wal(cluster: &Cluster, segments: u64) {
     cluster.psql(&format!("INSERT INTO filler SELECT repeat('x', 500) FROM generate_series(1, {rows})"));
 }
 
+/// Waits until what the server has at this moment is durable, and says where that ends.
 #[track_caller]
-fn wait_until_received(cluster: &Cluster, receiver: &mut Running) {
+fn wait_until_received(cluster: &Cluster, receiver: &mut Running) -> u64 {
+    wait_until_told(cluster, receiver, "flush_lsn")
+}
+
+/// The end is asked for once: a server at rest writes WAL too, which may come after the receiver has been stopped.
+#[track_caller]
+fn wait_until_told(cluster: &Cluster, receiver: &mut Running, position_told: &str) -> u64 {
+    let end = cluster.psql("SELECT pg_current_wal_flush_lsn()");
+    let condition = format!("SELECT {position_told} >= '{end}' FROM pg_stat_replication");
     let started = Instant::now();
     wait_for("everything to be received", DEADLINE, || {
         let stderr = receiver.stderr_so_far();
         assert!(receiver.is_running() && started.elapsed() < DEADLINE / 2, "not received: {stderr}");
-        cluster.psql("SELECT flush_lsn = pg_current_wal_flush_lsn() FROM pg_stat_replication") == "t"
+        cluster.psql(&condition) == "t"
     });
+    position(&end)
 }
 
 #[track_caller]
@@ -69,8 +79,7 @@ fn wait_for_message(receiver: &mut Running, message: &str, times: usize) {
 /// Ends the receiver in good order, with everything in the directory that the server has.
 #[track_caller]
 fn finish(cluster: &Cluster, mut receiver: Running, archive: &mut ArchivedWal) {
-    wait_until_received(cluster, &mut receiver);
-    let end = position(&cluster.psql("SELECT pg_current_wal_flush_lsn()"));
+    let end = wait_until_received(cluster, &mut receiver);
     receiver.signal(Signal::INT);
     receiver.finish().expect_success();
     let found = archive.check();
@@ -211,14 +220,10 @@ fn rw_154_i_012_a_full_disk_is_waited_for() {
         let found = archive.check();
         assert!(found.recoverable >= told, "{options:?}: {found:X?} does not reach {told:X}");
         fs::remove_file(filler).unwrap();
-        wait_for("everything to be received", DEADLINE, || {
-            assert!(receiver.is_running(), "{options:?}: {}", receiver.stderr_so_far());
-            cluster.psql("SELECT write_lsn = pg_current_wal_flush_lsn() FROM pg_stat_replication") == "t"
-        });
+        let end = wait_until_told(&cluster, &mut receiver, "write_lsn");
         receiver.signal(Signal::INT);
         receiver.finish().expect_success();
         let found = archive.check();
-        let end = position(&cluster.psql("SELECT pg_current_wal_flush_lsn()"));
         assert!(found.recoverable >= end, "{options:?}: {found:X?} does not reach {end:X}");
         assert_eq!(found.temporary, 0, "{options:?}: {:?}", file_names(&directory));
     }

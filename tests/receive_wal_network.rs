@@ -60,23 +60,26 @@ impl Work {
         Self { receiver, directory, _scratch: scratch }
     }
 
+    /// Waits until what the server has at this moment is durable, and says where that ends.
     #[track_caller]
-    fn wait_until_received(&mut self, cluster: &Cluster) {
+    fn wait_until_received(&mut self, cluster: &Cluster) -> u64 {
+        let end = cluster.psql("SELECT pg_current_wal_flush_lsn()");
+        let condition = format!("SELECT flush_lsn >= '{end}' FROM pg_stat_replication");
         wait_for("everything to be received", DEADLINE, || {
             assert!(
                 self.receiver.is_running(),
                 "the receiver ended early: {}",
                 self.receiver.stderr_so_far()
             );
-            cluster.psql("SELECT flush_lsn = pg_current_wal_flush_lsn() FROM pg_stat_replication") == "t"
+            cluster.psql(&condition) == "t"
         });
+        position(&end)
     }
 
     /// Ends it in good order and gives what it printed.
     #[track_caller]
     fn finish(mut self, cluster: &Cluster) -> String {
-        self.wait_until_received(cluster);
-        let end = position(&cluster.psql("SELECT pg_current_wal_flush_lsn()"));
+        let end = self.wait_until_received(cluster);
         self.receiver.signal(Signal::INT);
         let outcome = self.receiver.finish().expect_success();
         let found = ArchivedWal::new(&self.directory, cluster.data_dir(), SEGMENT_SIZE).check();
@@ -107,8 +110,7 @@ fn rw_191_235_and_163_a_cut_connection_is_made_again_in_the_middle_of_the_segmen
     cluster.psql("SELECT pg_switch_wal()");
     for round in 0..6 {
         write_wal(&cluster);
-        work.wait_until_received(&cluster);
-        let received = position(&cluster.psql("SELECT pg_current_wal_flush_lsn()"));
+        let received = work.wait_until_received(&cluster);
         let connections = proxy.accepted();
         if round < 3 {
             proxy.cut();

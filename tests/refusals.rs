@@ -171,7 +171,7 @@ fn bb_066_a_server_without_replication() {
         "pg_basebackup: error: connection to server at \"127.0.0.1\", port PORT failed: FATAL:  number of requested \
          standby connections exceeds max_wal_senders (currently 0)\n\
          pg_basebackup: hint: Raise max_wal_senders on the server, or end other replication connections: a base \
-         backup takes one, and a second one for -X stream.\n",
+         backup takes one, with -X stream two, and a WAL receiver one.\n",
     );
 }
 
