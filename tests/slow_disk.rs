@@ -8,19 +8,25 @@ mod receiving;
 #[path = "support/stalling.rs"]
 mod stalling;
 mod support;
+#[path = "support/wal_run.rs"]
+mod wal_run;
 
 use std::path::Path;
 use std::sync::mpsc;
+use std::time::Duration;
 
-use pgsiphon::receive::{DirectoryArchive, ReceiveOptions};
+use pgsiphon::receive::{DirectoryArchive, ReceiveOptions, RunOptions};
 use pgsiphon::storage::{Access, Directory, SyncPolicy};
 use pgsiphon::types::{Lsn, SegmentSize};
 use receiving::{Receiving, plain_options};
 use stalling::{Gate, Stall, Stalling};
+use support::certificates::{Certificate, Template};
 use support::log_writer::{LogKind, LogWriter};
 use support::{
-    Cluster, DEADLINE, Peer, Personality, Run, ScriptedServer, Status, scratch_directory, wait_for,
+    Cluster, ClusterBuilder, DEADLINE, Peer, Personality, Run, ScriptedServer, ServerTls, Status,
+    scratch_directory, wait_for,
 };
+use wal_run::{Heard, WalRun};
 
 const MIB: u64 = 1 << 20;
 
@@ -29,36 +35,87 @@ fn archive(root: &Path, size: SegmentSize) -> DirectoryArchive {
     DirectoryArchive::create(&root, size, false, Access::Owner, SyncPolicy::Durable).unwrap()
 }
 
+/// A server that loses its patience after two seconds, with a standby that is to be asked for.
+struct Impatient {
+    cluster: Cluster,
+    start: Lsn,
+    directory: tempfile::TempDir,
+    gate: Gate,
+}
+
+impl Impatient {
+    fn start(builder: ClusterBuilder) -> Self {
+        let cluster = builder.setting("wal_sender_timeout", "2s").start();
+        cluster.psql("SELECT pg_switch_wal()");
+        let start = cluster.psql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
+        Self { cluster, start, directory: tempfile::tempdir().unwrap(), gate: Gate::default() }
+    }
+
+    /// An archive whose syncs wait.
+    fn archive(&self) -> Stalling {
+        let size = SegmentSize::new(16 * MIB).unwrap();
+        Stalling { archive: archive(self.directory.path(), size), stall: Stall::Syncs(self.gate.clone()) }
+    }
+
+    fn standby(&self, what: &str) -> String {
+        self.cluster.psql(&format!("SELECT {what} FROM pg_stat_replication WHERE state = 'streaming'"))
+    }
+
+    /// The receiver, which has begun, keeps its connection while a sync takes longer than the server's patience.
+    /// Gives how far it must have come when it ends.
+    #[track_caller]
+    fn stall(&self) -> Lsn {
+        wait_for("the stream", DEADLINE, || !self.standby("pid").is_empty());
+        let walsender = self.standby("pid");
+        self.cluster.psql("CREATE TABLE t AS SELECT 1");
+        let end: Lsn = self.cluster.psql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
+        wait_for("answers for longer than the timeout", DEADLINE, || {
+            self.standby(&format!("pid = {walsender} AND reply_time - backend_start > '5 s'")) == "t"
+        });
+        let claimed = format!("coalesce(flush_lsn <= '{}', true)", self.start);
+        assert_eq!(self.standby(&claimed), "t", "claimed too early");
+        self.gate.open();
+        let told = format!("write_lsn >= '{end}' AND flush_lsn >= '{end}'");
+        wait_for("the sync to be told", DEADLINE, || self.standby(&told) == "t");
+        assert_eq!(self.standby("pid"), walsender);
+        end
+    }
+
+    /// The same for a whole run, which takes a server for dead that says nothing for two seconds.
+    #[track_caller]
+    fn stall_a_run(&self, conninfo: &str) {
+        let timeout = Duration::from_secs(2);
+        let options = RunOptions { synchronous: true, receive_timeout: Some(timeout), ..wal_run::once() };
+        let heard = Heard::default();
+        let run = WalRun::start_with(conninfo, &options, self.archive(), heard.clone());
+        let end = self.stall();
+        assert!(run.stop().unwrap().end.value() >= end);
+        assert_eq!(heard.about("failed"), <[&str; 0]>::default());
+    }
+}
+
 #[test]
 fn i_016_rw_222_a_sync_that_takes_longer_than_the_timeout_costs_no_connection() {
+    let server = Impatient::start(Cluster::builder(15));
     let size = SegmentSize::new(16 * MIB).unwrap();
-    let cluster = Cluster::builder(15).setting("wal_sender_timeout", "2s").start();
-    cluster.psql("SELECT pg_switch_wal()");
-    let start: Lsn = cluster.psql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
-    let (directory, gate) = (tempfile::tempdir().unwrap(), Gate::default());
-    let stall = Stall::Syncs(gate.clone());
-    let stalling = Stalling { archive: archive(directory.path(), size), stall };
-    let options = ReceiveOptions { synchronous: true, ..plain_options(start, size) };
-    let receiving = Receiving::start(&cluster.conninfo(), options, stalling);
-    let standby_says = |what: &str| {
-        cluster.psql(&format!("SELECT {what} FROM pg_stat_replication WHERE state = 'streaming'"))
-    };
-    wait_for("the stream", DEADLINE, || !standby_says("pid").is_empty());
-    let walsender = standby_says("pid");
-
-    cluster.psql("CREATE TABLE t AS SELECT 1");
-    let end: Lsn = cluster.psql("SELECT pg_current_wal_flush_lsn()").parse().unwrap();
-    wait_for("answers for longer than the timeout", DEADLINE, || {
-        standby_says(&format!(
-            "pid = {walsender} AND write_lsn >= '{end}' AND reply_time - backend_start > '3 s'"
-        )) == "t"
-    });
-    assert_eq!(standby_says(&format!("coalesce(flush_lsn <= '{start}', true)")), "t", "claimed too early");
-    gate.open();
-    wait_for("the sync to be told", DEADLINE, || standby_says(&format!("flush_lsn >= '{end}'")) == "t");
-    assert_eq!(standby_says("pid"), walsender);
+    let options = ReceiveOptions { synchronous: true, ..plain_options(server.start, size) };
+    let receiving = Receiving::start(&server.cluster.conninfo(), options, server.archive());
+    let end = server.stall();
     receiving.stop_at(Lsn::ZERO);
     assert!(receiving.finish().unwrap().end.value() >= end);
+}
+
+#[test]
+fn i_016_rw_222_nor_of_a_receiver_that_waits_for_the_disk_itself() {
+    let server = Impatient::start(Cluster::builder(15));
+    server.stall_a_run(&server.cluster.conninfo());
+}
+
+#[test]
+fn i_016_rw_222_nor_of_one_over_tls() {
+    let certificate = Certificate::self_signed(&Template::server("server.example"));
+    let server = Impatient::start(Cluster::builder(15).tls(ServerTls::new(&certificate)));
+    server.stall_a_run(&format!("{} sslmode=require", server.cluster.conninfo()));
 }
 
 #[test]

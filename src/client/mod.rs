@@ -33,6 +33,7 @@ mod upload_manifest;
 
 pub use base_backup::{BackupEvent, BackupStream};
 pub use error::ClientError;
+pub(crate) use physical_stream::StatusSender;
 pub use physical_stream::{PhysicalStream, StartReplication};
 pub(crate) use query_client::QueryClient;
 pub use replication_client::ReplicationClient;

@@ -1,7 +1,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+
 use super::error::ClientError;
-use crate::connection::{ConnectionError, CopyItem, Reply, Session};
+use crate::connection::{ConnectionError, CopyItem, Reply, Session, SideDoor};
 use crate::protocol::{NextTimeline, ResultSet, StandbyStatus, WalMessage};
 
 /// Seconds from 1970-01-01 to 2000-01-01, where PostgreSQL's clock starts.
@@ -109,7 +112,13 @@ impl PhysicalStream<'_> {
     /// When the future is dropped, the status is sent whole with what is sent next.
     pub async fn send_status(&mut self, status: StandbyStatus) -> Result<(), ClientError> {
         let clock = postgres_clock();
-        self.session.send_copy_data(|out| status.encode(clock, out)).await.map_err(ClientError::Feedback)
+        self.session.send_copy_data(&status.encode(clock)).await.map_err(ClientError::Feedback)
+    }
+
+    /// A way for another thread to tell the server how far the client has come, until the stream is finished; none where
+    /// the connection is encrypted.
+    pub(crate) fn status_sender(&mut self) -> Option<StatusSender> {
+        self.session.open_side_door().map(|door| StatusSender { door })
     }
 
     /// Ends the stream from this side and waits until the server has ended it too. WAL that comes in between
@@ -136,6 +145,24 @@ impl PhysicalStream<'_> {
             }
         }
         Ok(result.as_ref().map(NextTimeline::try_from).transpose()?)
+    }
+}
+
+/// Tells the server how far the client has come, from another thread than the one that streams.
+#[derive(Debug)]
+pub(crate) struct StatusSender {
+    door: SideDoor,
+}
+
+impl StatusSender {
+    /// Sends the update if that is possible without waiting.
+    pub(crate) fn try_send(&self, status: StandbyStatus) {
+        let mut message = BytesMut::new();
+        let payload = status.encode(postgres_clock());
+        if let Ok(data) = frontend::CopyData::new(&payload[..]) {
+            data.write(&mut message);
+        }
+        self.door.try_send(&message);
     }
 }
 

@@ -14,6 +14,7 @@ use super::error::{ConnectionError, receive_error, send_error};
 use super::frame::{Deframer, Message, Phase};
 use super::notice::{Notice, NoticeHandler};
 use super::server_message::ServerMessage;
+use super::side_door::{DoorKeeper, SideDoor, side_door};
 use super::socket::Socket;
 use super::startup::SessionStart;
 use super::tls_error::TlsError;
@@ -80,6 +81,8 @@ pub(crate) struct Session {
     deframer: Deframer,
     /// Bytes to send; what a dropped future left unsent stays here and goes first next time.
     outgoing: BytesMut,
+    /// Of the way that another thread has into the COPY under way.
+    door: Option<DoorKeeper>,
     state: State,
     start: SessionStart,
     version: ServerVersion,
@@ -109,6 +112,7 @@ impl Session {
             socket,
             deframer,
             outgoing: BytesMut::new(),
+            door: None,
             state: State::Idle,
             start,
             version: ServerVersion::parse(""),
@@ -252,18 +256,20 @@ impl Session {
         }
     }
 
-    /// Sends one CopyData message; `encode` appends its payload.
+    /// Sends one CopyData message.
     ///
     /// # Cancel safety
     /// When the future is dropped, the message is sent whole with the next one.
-    pub(crate) async fn send_copy_data(
-        &mut self,
-        encode: impl FnOnce(&mut BytesMut),
-    ) -> Result<(), ConnectionError> {
-        let mut payload = BytesMut::new();
-        encode(&mut payload);
+    pub(crate) async fn send_copy_data(&mut self, payload: &[u8]) -> Result<(), ConnectionError> {
         frontend::CopyData::new(payload).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
         self.flush().await
+    }
+
+    /// Lets another thread send whole messages of the COPY under way, where the socket is a plain one.
+    pub(crate) fn open_side_door(&mut self) -> Option<SideDoor> {
+        let (keeper, door) = side_door(self.socket.plain_handle()?);
+        self.door = Some(keeper);
+        Some(door)
     }
 
     /// Tells the server that this side of a COPY is over.
@@ -271,6 +277,8 @@ impl Session {
     /// # Cancel safety
     /// When the future is dropped, the message is sent with the next one.
     pub(crate) async fn send_copy_done(&mut self) -> Result<(), ConnectionError> {
+        self.shut_side_door();
+        self.door = None;
         frontend::copy_done(&mut self.outgoing);
         self.flush().await
     }
@@ -410,10 +418,25 @@ impl Session {
     }
 
     async fn send_outgoing(&mut self) -> io::Result<()> {
+        self.shut_side_door();
         while self.outgoing.has_remaining() {
             self.socket.write_buf(&mut self.outgoing).await?;
         }
-        self.socket.flush().await
+        self.socket.flush().await?;
+        if let Some(door) = &self.door {
+            door.open();
+        }
+        Ok(())
+    }
+
+    /// Lets nobody else send until this one's messages are sent whole. The rest of another's goes first.
+    fn shut_side_door(&mut self) {
+        let Some(door) = &self.door else { return };
+        let mut rest = door.shut();
+        if rest.has_remaining() {
+            rest.unsplit(std::mem::take(&mut self.outgoing));
+            self.outgoing = rest;
+        }
     }
 
     /// Receives what is there, and otherwise sends what can be sent. Such futures keep nothing from one poll to

@@ -4,6 +4,7 @@
 #![allow(clippy::match_same_arms)]
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,6 +21,18 @@ pub(super) enum Socket {
     Tls(Box<TlsStream>),
     Gss(Box<GssStream>),
     Unix(UnixStream),
+}
+
+impl Socket {
+    /// Another handle of the socket, if what is written to it goes out as it is.
+    pub(super) fn plain_handle(&self) -> Option<OwnedFd> {
+        let socket = match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+            Self::Tls(_) | Self::Gss(_) => return None,
+        };
+        socket.try_clone_to_owned().ok()
+    }
 }
 
 impl AsyncRead for Socket {

@@ -1,6 +1,6 @@
 //! The CopyData payloads of `START_REPLICATION`: WAL and keepalives in, standby status out.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 use crate::types::Lsn;
 
@@ -90,7 +90,9 @@ pub struct StandbyStatus {
 }
 
 impl StandbyStatus {
-    /// Encodes the payload; `clock` is microseconds since 2000-01-01 00:00:00 UTC.
+    const LENGTH: usize = 34;
+
+    /// The payload; `clock` is microseconds since 2000-01-01 00:00:00 UTC.
     ///
     /// | offset | size | field           |
     /// |-------:|-----:|-----------------|
@@ -100,13 +102,16 @@ impl StandbyStatus {
     /// |     17 |    8 | applied         |
     /// |     25 |    8 | clock           |
     /// |     33 |    1 | reply requested |
-    pub fn encode(&self, clock: i64, out: &mut BytesMut) {
+    pub fn encode(&self, clock: i64) -> [u8; Self::LENGTH] {
+        let mut payload = [0; Self::LENGTH];
+        let mut out = &mut payload[..];
         out.put_u8(STANDBY_STATUS);
         out.put_u64(self.written.as_u64());
         out.put_u64(self.flushed.as_u64());
         out.put_u64(self.applied.as_u64());
         out.put_i64(clock);
         out.put_u8(u8::from(self.reply_requested));
+        payload
     }
 }
 
@@ -154,8 +159,7 @@ mod tests {
             applied: Lsn::ZERO,
             reply_requested: false,
         };
-        let mut out = BytesMut::new();
-        status.encode(0x0506, &mut out);
+        let out = status.encode(0x0506);
         let expected = b"r\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x06\0";
         assert_eq!(&out[..], expected);
     }

@@ -46,7 +46,7 @@ pub trait WalArchive: Send {
 }
 
 /// A segment that takes bytes.
-pub trait OpenSegment {
+pub trait OpenSegment: Send {
     /// Writes the next bytes of the segment; they are the kernel's when this returns (I-2), except for those that an
     /// archive compresses, which it may hold until [`sync`](Self::sync).
     fn append(&mut self, data: &[u8]) -> Result<(), StorageError>;

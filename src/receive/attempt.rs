@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::WalArchive;
 use super::backoff::Backoff;
-use super::disk_thread::DiskThread;
+use super::disk::Disk;
 use super::error::ReceiveError;
 use super::feedback::FlushReport;
 use super::gap;
@@ -32,6 +32,8 @@ pub(super) struct Attempts<'a> {
     options: &'a RunOptions,
     observer: Arc<dyn Observer>,
     cancel: CancellationToken,
+    /// Whether nothing else is done on this thread.
+    may_block: bool,
     /// What the first server said. Before that no connection was good.
     known: Option<Server>,
     /// How far the last stream came.
@@ -104,11 +106,13 @@ impl<'a> Attempts<'a> {
         options: &'a RunOptions,
         observer: Arc<dyn Observer>,
         cancel: CancellationToken,
+        may_block: bool,
     ) -> Self {
         Self {
             options,
             observer,
             cancel,
+            may_block,
             known: None,
             reached: None,
             told: ToldFlush::default(),
@@ -124,7 +128,7 @@ impl<'a> Attempts<'a> {
     /// Receives over one connection.
     pub(super) async fn attempt(&mut self, config: &Config, archive: Box<dyn WalArchive>) -> Attempted {
         let mut course = Course::default();
-        let mut disk = match DiskThread::spawn(archive) {
+        let mut disk = match Disk::spawn(archive) {
             Ok(disk) => disk,
             Err(error) => return course.ended(None, Err(error.into())),
         };
@@ -148,7 +152,7 @@ impl<'a> Attempts<'a> {
     async fn receive(
         &mut self,
         config: &Config,
-        disk: &mut DiskThread,
+        disk: &mut Disk,
         course: &mut Course,
     ) -> Result<ReceiveReport, ReceiveError> {
         let (cancel, observer) = (self.cancel.clone(), Arc::clone(&self.observer));
@@ -172,7 +176,7 @@ impl<'a> Attempts<'a> {
     async fn connect_and_stream(
         &mut self,
         config: &Config,
-        disk: &mut DiskThread,
+        disk: &mut Disk,
         stop: watch::Receiver<Option<Lsn>>,
         course: &mut Course,
     ) -> Result<ReceiveReport, ReceiveError> {
@@ -205,7 +209,7 @@ impl<'a> Attempts<'a> {
     async fn prepare(
         &mut self,
         config: &Config,
-        disk: &mut DiskThread,
+        disk: &mut Disk,
         host: &mut Option<Host>,
     ) -> Result<Prepared, ReceiveError> {
         let (options, limit) = (self.options, self.options.receive_timeout);
@@ -276,6 +280,7 @@ impl<'a> Attempts<'a> {
             status_interval: Some(self.options.status_interval),
             flush_report,
             receive_timeout: self.options.receive_timeout,
+            may_block: self.may_block,
             observer: Arc::clone(&self.observer),
         }
     }

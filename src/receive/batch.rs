@@ -50,6 +50,11 @@ impl Batch {
         self.pieces.is_empty() && !self.sync
     }
 
+    /// How many bytes there are to write.
+    pub(super) fn length(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.data.as_ref().len()).sum()
+    }
+
     /// Adds what follows.
     pub(super) fn push(&mut self, cut: Cut) {
         let (start, end) = (cut.start, cut.end());

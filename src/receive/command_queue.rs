@@ -5,7 +5,9 @@
 //! sender bounds the bytes by the progress that it sees.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use super::batch::Batch;
 use super::segment_writer::{Command, Order};
@@ -28,13 +30,13 @@ pub(super) struct CommandSender {
     queue: Arc<Mutex<Waiting>>,
 }
 
-/// The end that the thread of the disk holds.
+/// The end that the disk holds.
 #[derive(Debug)]
 pub(super) struct CommandReceiver {
     queue: Arc<Mutex<Waiting>>,
 }
 
-/// A new queue. The sender unparks the thread that receives after each command.
+/// A new queue. It wakes nobody: whoever sends sees to it that the receiver looks again.
 pub(super) fn command_queue() -> (CommandSender, CommandReceiver) {
     let queue = Arc::new(Mutex::default());
     (CommandSender { queue: Arc::clone(&queue) }, CommandReceiver { queue })
@@ -79,25 +81,21 @@ impl Drop for CommandSender {
 }
 
 impl CommandReceiver {
-    /// Exchanges an empty queue for all that waits, and parks the thread until there is something; nothing once the
-    /// queue is closed and empty, or abandoned.
-    pub(super) fn take_all(&mut self, taken: &mut VecDeque<Command>) -> Option<()> {
-        loop {
-            {
-                let mut waiting = locked(&self.queue);
-                if waiting.abandoned {
-                    return None;
-                }
-                if !waiting.commands.is_empty() {
-                    std::mem::swap(&mut waiting.commands, taken);
-                    return Some(());
-                }
-                if waiting.closed {
-                    return None;
-                }
+    /// Exchanges an empty queue for all that waits; nothing once the queue is closed and empty, or abandoned. The future
+    /// looks whenever it is polled.
+    pub(super) async fn take_all(&mut self, taken: &mut VecDeque<Command>) -> Option<()> {
+        poll_fn(|_| {
+            let mut waiting = locked(&self.queue);
+            if waiting.abandoned || (waiting.closed && waiting.commands.is_empty()) {
+                Poll::Ready(None)
+            } else if waiting.commands.is_empty() {
+                Poll::Pending
+            } else {
+                std::mem::swap(&mut waiting.commands, taken);
+                Poll::Ready(Some(()))
             }
-            std::thread::park();
-        }
+        })
+        .await
     }
 
     /// Whether everything is to be left undone.

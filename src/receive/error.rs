@@ -1,6 +1,6 @@
 //! Why receiving ended before its end.
 
-use super::disk_thread::DiskError;
+use super::disk::DiskError;
 use super::refused_archive::RefusedArchive;
 use crate::client::ClientError;
 use crate::connection::ConnectError;

@@ -238,6 +238,12 @@ impl Feedback {
         Some(StandbyStatus { written, flushed, applied: Lsn::ZERO, reply_requested })
     }
 
+    /// What the server may hear once more: nothing of durable positions that it has not heard.
+    pub(super) fn repeated(&self) -> StandbyStatus {
+        let flushed = self.last_flushed.min(self.known_flushed);
+        StandbyStatus { written: self.written, flushed, applied: Lsn::ZERO, reply_requested: false }
+    }
+
     /// When the server is to be asked for an answer, or is dead if it was asked.
     fn silence_due(&self) -> Option<Instant> {
         let silence = self.silence.filter(|_| !self.reading_paused)?;

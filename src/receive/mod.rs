@@ -11,7 +11,9 @@
 //! ```
 //!
 //! The task never waits for the disk: it answers the server while a sync stalls, and stops reading
-//! when too many bytes wait to be written. No position is reported as flushed that is not
+//! when too many bytes wait to be written. In a synchronous [`run`] two hand-overs for each commit would cost more than
+//! the disk does. Such a run has a thread of its own, which writes and syncs small amounts itself; should the disk stall
+//! then, another thread answers the server. No position is reported as flushed that is not
 //! [`Durable`](crate::storage::Durable), and none as written that the kernel has not taken.
 //!
 //! There are three ways in:
@@ -122,6 +124,7 @@
 //! # }
 //! ```
 
+mod alarm;
 mod archive;
 mod archive_file;
 mod attempt;
@@ -129,8 +132,8 @@ mod backoff;
 mod batch;
 mod command_queue;
 mod directory_archive;
+mod disk;
 mod disk_progress;
-mod disk_thread;
 mod error;
 mod feedback;
 mod flush_pace;
@@ -139,6 +142,7 @@ mod hosts;
 mod observer;
 mod options;
 mod overlap;
+mod own_thread;
 mod patience;
 mod progress_channel;
 mod progress_events;
@@ -149,7 +153,9 @@ mod run;
 mod segment_archive;
 mod segment_writer;
 mod server;
+mod shared_work;
 mod slot;
+mod stand_in;
 mod start;
 mod stream;
 mod tar_archive;
@@ -157,8 +163,8 @@ mod wal_stream;
 
 pub use archive::{ArchiveEnd, Closing, Cluster, OpenSegment, WalArchive};
 pub use directory_archive::DirectoryArchive;
+pub use disk::DiskError;
 pub use disk_progress::DiskProgress;
-pub use disk_thread::DiskError;
 pub use error::{ReceiveError, SlotError};
 pub use feedback::{Feedback, FlushReport};
 pub use observer::{Event, Observer, Warning};

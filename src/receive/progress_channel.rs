@@ -1,12 +1,12 @@
 //! The way from the disk to the network: how far it has come, and a wake-up where the network waits for that.
 //!
-//! In come positions from the thread of the disk, after every step; out come the latest ones, whenever the network looks.
+//! In come positions from the disk, after every step; out come the latest ones, whenever the network looks.
 //! A wake-up costs both sides more than the rest of a small write, so there is one only for what the network said that
 //! it waits for, and when the disk will come no further.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
+use std::task::{Context, Poll, Waker};
 
 use super::disk_progress::DiskProgress;
 use crate::types::Lsn;
@@ -24,69 +24,80 @@ pub(super) struct Wake {
 struct State {
     progress: DiskProgress,
     wake: Wake,
+    /// What the network waits for has come, and it has not been told yet.
+    has_news: bool,
+    /// Of the network, while it waits.
+    waker: Option<Waker>,
     ended: bool,
 }
 
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    woken: Notify,
-}
-
-/// The end that the thread of the disk holds. Dropping it says that it will come no further.
+/// The end that the disk holds. Dropping it says that it will come no further.
 #[derive(Debug)]
 pub(super) struct ProgressSender {
-    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
 }
 
 /// The end that the network holds.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct ProgressReceiver {
-    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
 }
 
 /// A new channel, from a disk that has come this far to a network that waits for durable positions.
 pub(super) fn progress_channel(progress: DiskProgress) -> (ProgressSender, ProgressReceiver) {
-    let state = Mutex::new(State { progress, wake: Wake { written: None, flushed: true }, ended: false });
-    let shared = Arc::new(Shared { state, woken: Notify::new() });
-    (ProgressSender { shared: Arc::clone(&shared) }, ProgressReceiver { shared })
+    let wake = Wake { written: None, flushed: true };
+    let state = State { progress, wake, has_news: false, waker: None, ended: false };
+    let state = Arc::new(Mutex::new(state));
+    (ProgressSender { state: Arc::clone(&state) }, ProgressReceiver { state })
 }
 
 impl ProgressSender {
     /// The disk has come this far.
     pub(super) fn publish(&self, progress: DiskProgress) {
-        let mut state = locked(&self.shared.state);
+        let mut state = locked(&self.state);
         let news = (state.wake.flushed && progress.flushed != state.progress.flushed)
             || state.wake.written.is_some_and(|wanted| progress.written >= wanted);
         state.progress = progress;
-        drop(state);
         if news {
-            self.shared.woken.notify_one();
+            state.has_news = true;
+            wake(state);
         }
     }
 }
 
 impl Drop for ProgressSender {
     fn drop(&mut self) {
-        locked(&self.shared.state).ended = true;
-        self.shared.woken.notify_one();
+        let mut state = locked(&self.state);
+        state.ended = true;
+        wake(state);
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
 impl ProgressReceiver {
     /// How far the disk has come.
     pub(super) fn latest(&self) -> DiskProgress {
-        locked(&self.shared.state).progress
+        locked(&self.state).progress
+    }
+
+    /// Waits for nothing but the end for now: whoever holds this looks by itself before it waits again.
+    pub(super) fn look_later(&self) {
+        locked(&self.state).wake = Wake { written: None, flushed: false };
     }
 
     /// Says what to wait for from now on, which may have come already, and gives how far the disk has come by now.
     pub(super) fn wake_at(&self, wake: Wake) -> DiskProgress {
-        let mut state = locked(&self.shared.state);
+        let mut state = locked(&self.state);
         state.wake = wake;
-        if wake.written.is_some_and(|wanted| state.progress.written >= wanted) {
-            self.shared.woken.notify_one();
-        }
+        state.has_news |= wake.written.is_some_and(|wanted| state.progress.written >= wanted);
         state.progress
     }
 
@@ -95,14 +106,22 @@ impl ProgressReceiver {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn changed(&self) -> Option<DiskProgress> {
-        if !self.has_ended() {
-            self.shared.woken.notified().await;
-        }
-        (!self.has_ended()).then(|| self.latest())
+        poll_fn(|context| self.poll_changed(context)).await
     }
 
-    fn has_ended(&self) -> bool {
-        locked(&self.shared.state).ended
+    fn poll_changed(&self, context: &Context<'_>) -> Poll<Option<DiskProgress>> {
+        let mut state = locked(&self.state);
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        if std::mem::take(&mut state.has_news) {
+            return Poll::Ready(Some(state.progress));
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 

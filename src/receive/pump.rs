@@ -1,13 +1,17 @@
 //! The loop of one stream: takes what the server sends, hands it to the disk, and tells the server.
 //!
 //! In come messages, positions of the disk, and the position where it is enough; out go checked pieces of segments to
-//! the disk and status updates to the server. Nothing here waits for the disk.
+//! the disk and status updates to the server. Nothing here waits for the disk, unless that was agreed on with it.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::disk_thread::DiskThread;
+use super::alarm::Alarm;
+use super::disk::Disk;
 use super::error::ReceiveError;
 use super::feedback::Feedback;
 use super::flush_pace::FlushPace;
@@ -71,22 +75,20 @@ pub(super) struct Pump<'a> {
     /// What a synchronous receiver asks the disk for.
     pub(super) flush_pace: Option<FlushPace>,
     pub(super) events: ProgressEvents,
-    pub(super) disk: &'a mut DiskThread,
+    pub(super) disk: &'a mut Disk,
     pub(super) stop: &'a mut StopPosition,
 }
 
 impl Pump<'_> {
     /// Runs until the stop position is reached or the server ends the stream.
     pub(super) async fn run(&mut self, stream: &mut PhysicalStream<'_>) -> Result<EndedBy, ReceiveError> {
+        let mut alarm = Alarm::default();
         loop {
             if self.stop.reached(self.reached) {
                 return Ok(EndedBy::Us);
             }
+            self.hand_over();
             let now = now();
-            if self.flush_pace.as_mut().is_some_and(|pace| pace.poll(now)) {
-                self.disk.request_sync();
-            }
-            self.disk.hand_over();
             let may_read = self.look_at_disk(now);
             self.events.note(self.reached, self.disk.progress(), now);
             if self.feedback.is_server_silent(now) {
@@ -101,13 +103,21 @@ impl Pump<'_> {
                 biased;
                 progress = self.disk.progress_changed() => progress.map(drop)?,
                 () = self.stop.changed(), if self.stop.may_change => {}
-                () = until(due) => {}
+                () = alarm.at(due) => {}
                 message = stream.next(), if may_read => match message? {
                     Some(message) => self.take_round(message, stream)?,
                     None => return Ok(EndedBy::Server),
                 },
             }
         }
+    }
+
+    /// Hands what was taken to the disk.
+    fn hand_over(&mut self) {
+        if self.flush_pace.as_mut().is_some_and(|pace| pace.poll(now())) {
+            self.disk.request_sync();
+        }
+        self.disk.hand_over(|| self.feedback.repeated());
     }
 
     /// Notes how far the disk has come, and says what is waited for. Gives whether there is room for more.
@@ -179,7 +189,12 @@ pub(super) async fn send_status(
     status: StandbyStatus,
 ) -> Result<(), ClientError> {
     tracing::trace!(written = %status.written, flushed = %status.flushed, "status update");
-    tokio::time::timeout(SENDING, stream.send_status(status)).await.unwrap_or(Ok(()))
+    let mut sending = pin!(stream.send_status(status));
+    // A timer costs more than sending does, and is mostly not needed.
+    match poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await {
+        Poll::Ready(sent) => sent,
+        Poll::Pending => tokio::time::timeout(SENDING, sending).await.unwrap_or(Ok(())),
+    }
 }
 
 /// The clock that timers run by.

@@ -117,7 +117,7 @@ fn chance() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk_thread::DiskError;
+    use super::super::disk::DiskError;
     use super::super::error::SlotError;
     use super::super::refused_archive::RefusedArchive;
     use super::*;

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::WalArchive;
 use super::attempt::Attempts;
-use super::disk_thread::{DiskError, DiskThread};
+use super::disk::{Disk, DiskError};
 use super::error::ReceiveError;
 use super::observer::{Event, Observer};
 use super::options::{ReceiveReport, RunOptions};
+use super::own_thread::OwnThread;
 use super::retries::Retries;
 use crate::conninfo::Config;
 
@@ -31,8 +32,11 @@ use crate::conninfo::Config;
 /// What cannot pass by itself: a failed sync, an archive of another cluster, a gap. What may pass ends the run only
 /// with [`Reconnect::Never`](super::Reconnect::Never), or where it is the first connection that fails.
 ///
+/// A synchronous run has a thread of its own, and waits for the disk on it.
+///
 /// # Cancel safety
-/// When the future is dropped, what has not been written yet is dropped with it, as if the process had been killed.
+/// When the future is dropped, what has not been written yet is dropped with it, as if the process had been killed. The
+/// drop waits for what the disk is doing at that moment.
 pub async fn run(
     config: &Config,
     options: &RunOptions,
@@ -40,7 +44,24 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     cancel: CancellationToken,
 ) -> Result<ReceiveReport, ReceiveError> {
-    let mut attempts = Attempts::new(options, Arc::clone(&observer), cancel.clone());
+    if !options.synchronous {
+        return run_here(config, options, archive, observer, cancel, false).await;
+    }
+    let (config, options) = (config.clone(), options.clone());
+    let work = async move || run_here(&config, &options, archive, observer, cancel, true).await;
+    OwnThread::spawn(work)?.outcome().await.unwrap_or(Err(DiskError::Died.into()))
+}
+
+/// Receives on this thread, which may wait for the disk if it `may_block`.
+async fn run_here(
+    config: &Config,
+    options: &RunOptions,
+    archive: Box<dyn WalArchive>,
+    observer: Arc<dyn Observer>,
+    cancel: CancellationToken,
+    may_block: bool,
+) -> Result<ReceiveReport, ReceiveError> {
+    let mut attempts = Attempts::new(options, Arc::clone(&observer), cancel.clone(), may_block);
     let mut retries = Retries::new(config, options, Arc::clone(&observer));
     let mut archive = Some(archive);
     loop {
@@ -76,7 +97,7 @@ async fn finish(
 ) -> Result<ReceiveReport, ReceiveError> {
     let finished = match archive {
         Some(archive) if !matches!(outcome, Err(ReceiveError::Disk(_))) => {
-            DiskThread::spawn(archive)?.finish().await
+            Disk::spawn(archive)?.finish().await
         }
         _ => Ok(()),
     };
@@ -84,5 +105,22 @@ async fn finish(
         // An end in good order needs both.
         (Ok(_) | Err(ReceiveError::Cancelled), Err(error)) => Err(error.into()),
         (outcome, _) => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SegmentArchive;
+    use super::*;
+    use crate::storage::SyncPolicy;
+
+    #[test]
+    fn a_run_can_be_spawned() {
+        fn check(_: impl Send) {}
+        let (config, options): (Config, _) = ("host=nowhere".parse().unwrap(), RunOptions::default());
+        let (directory, observer) = (tempfile::tempdir().unwrap(), Arc::new(()));
+        let archive =
+            SegmentArchive::open(directory.path(), None, SyncPolicy::Never, observer.clone()).unwrap();
+        check(run(&config, &options, Box::new(archive), observer, CancellationToken::new()));
     }
 }

@@ -1,4 +1,4 @@
-//! What the thread of the disk does: takes commands in order and drives the archive.
+//! What the disk does: takes commands in order and drives the archive.
 //!
 //! In come commands; out come positions through a channel that keeps the latest. A segment is open only
 //! from its first piece to its end, so an order never meets an open one.
@@ -17,7 +17,7 @@ use crate::storage::{Access, Durable, StorageError};
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::wal::TimelineHistory;
 
-/// What the thread is asked to do, in order.
+/// What the disk is asked to do, in order.
 #[derive(Debug)]
 pub(super) enum Command {
     Write(Batch),
@@ -39,7 +39,7 @@ pub(super) enum Order {
     Finish(oneshot::Sender<()>),
 }
 
-/// [`Cluster`] on its way to the thread.
+/// [`Cluster`] on its way to the disk.
 #[derive(Clone, Debug)]
 pub(super) struct KnownCluster {
     pub(super) system_id: SystemId,
@@ -55,7 +55,7 @@ impl KnownCluster {
     }
 }
 
-/// What the thread owns.
+/// What the disk has.
 pub(super) struct Writer {
     archive: Box<dyn WalArchive>,
     steps: Steps,
@@ -73,16 +73,17 @@ impl Writer {
         Self { archive, steps, reached: Reached { progress: beginning, publish } }
     }
 
-    /// Works until nobody can send commands any more, or the first error. Gives back the archive.
-    pub(super) fn run(mut self) -> (Box<dyn WalArchive>, Result<(), StorageError>) {
-        let outcome = self.work();
+    /// Works until nobody can send commands any more, or the first error. Gives back the archive. The future blocks
+    /// when it is polled, and waits for nothing but commands.
+    pub(super) async fn run(mut self) -> (Box<dyn WalArchive>, Result<(), StorageError>) {
+        let outcome = self.work().await;
         (self.archive, outcome)
     }
 
-    fn work(&mut self) -> Result<(), StorageError> {
-        while let Some(step) = self.steps.next() {
+    async fn work(&mut self) -> Result<(), StorageError> {
+        while let Some(step) = self.steps.next().await {
             match step {
-                Step::Piece(piece) => self.write_segment(piece)?,
+                Step::Piece(piece) => self.write_segment(piece).await?,
                 Step::BatchEnd { .. } => {}
                 Step::Order(order) => self.obey(order)?,
             }
@@ -91,7 +92,7 @@ impl Writer {
     }
 
     /// Takes pieces from the first one of a segment on for as long as they belong to it.
-    fn write_segment(&mut self, first: Piece) -> Result<(), StorageError> {
+    async fn write_segment(&mut self, first: Piece) -> Result<(), StorageError> {
         let name = first.segment;
         let mut segment = self.archive.open_segment(name, first.start)?;
         let mut step = Some(Step::Piece(first));
@@ -121,7 +122,7 @@ impl Writer {
                     return Ok(());
                 }
             }
-            step = self.steps.next();
+            step = self.steps.next().await;
         }
     }
 
@@ -174,25 +175,26 @@ struct Steps {
 
 impl Steps {
     /// Waits for the next step; nothing after the last one, or once the work is to be left undone.
-    fn next(&mut self) -> Option<Step> {
-        if self.abandoned() {
-            return None;
-        }
-        if let Some(piece) = self.pieces.pop_front() {
-            return Some(Step::Piece(piece));
-        }
-        if let Some(step) = self.next.take() {
-            return Some(step);
-        }
-        if self.commands.is_empty() {
-            self.inbox.take_all(&mut self.commands)?;
-        }
-        match self.commands.pop_front()? {
-            Command::Order(order) => Some(Step::Order(order)),
-            Command::Write(batch) => {
-                self.pieces = batch.pieces.into();
-                self.next = Some(Step::BatchEnd { sync: batch.sync });
-                self.next()
+    async fn next(&mut self) -> Option<Step> {
+        loop {
+            if self.abandoned() {
+                return None;
+            }
+            if let Some(piece) = self.pieces.pop_front() {
+                return Some(Step::Piece(piece));
+            }
+            if let Some(step) = self.next.take() {
+                return Some(step);
+            }
+            if self.commands.is_empty() {
+                self.inbox.take_all(&mut self.commands).await?;
+            }
+            match self.commands.pop_front()? {
+                Command::Order(order) => return Some(Step::Order(order)),
+                Command::Write(batch) => {
+                    self.pieces = batch.pieces.into();
+                    self.next = Some(Step::BatchEnd { sync: batch.sync });
+                }
             }
         }
     }
@@ -235,7 +237,9 @@ impl Reached {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Waker};
 
     use bytes::Bytes;
 
@@ -339,9 +343,12 @@ mod tests {
         drop(sender);
         let done = Done { appended: start.as_u64(), durable: start.as_u64(), appends: 0, syncs: 0 };
         let done = Arc::new(Mutex::new(done));
-        let latest = ProgressReceiver::clone(&told);
+        let latest = told.clone();
         let archive = Box::new(Suspicious { told, done: Arc::clone(&done) });
-        let (archive, outcome) = Writer::new(archive, beginning, inbox, publish).run();
+        let work = pin!(Writer::new(archive, beginning, inbox, publish).run());
+        let Poll::Ready((archive, outcome)) = work.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for more");
+        };
         drop(archive);
         outcome.unwrap();
         (latest.latest(), Arc::into_inner(done).unwrap().into_inner().unwrap())

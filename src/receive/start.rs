@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::disk_thread::DiskThread;
+use super::disk::Disk;
 use super::error::ReceiveError;
 use super::observer::Observer;
 use super::options::RunOptions;
@@ -25,7 +25,7 @@ pub(super) struct StartSearch<'a> {
     pub(super) client: &'a mut ReplicationClient,
     pub(super) server: &'a Server,
     pub(super) history: &'a ServerHistory,
-    pub(super) disk: &'a mut DiskThread,
+    pub(super) disk: &'a mut Disk,
     pub(super) config: &'a Config,
     pub(super) options: &'a RunOptions,
     pub(super) observer: &'a dyn Observer,

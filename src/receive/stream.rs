@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveEnd, WalArchive};
-use super::disk_thread::DiskThread;
+use super::disk::Disk;
 use super::error::ReceiveError;
 use super::feedback::{Feedback, FlushReport};
 use super::flush_pace::FlushPace;
@@ -55,7 +55,7 @@ pub async fn stream(
     cancel: CancellationToken,
 ) -> Result<ReceiveReport, ReceiveError> {
     let settings = StreamSettings::from(options);
-    let mut disk = DiskThread::spawn(archive)?;
+    let mut disk = Disk::spawn(archive)?;
     let mut receiver = Receiver {
         client,
         settings: &settings,
@@ -87,6 +87,8 @@ pub(super) struct StreamSettings {
     pub(super) status_interval: Option<Duration>,
     pub(super) flush_report: FlushReport,
     pub(super) receive_timeout: Option<Duration>,
+    /// Whether nothing else is done on this thread, so that a synchronous receiver may wait for the disk on it.
+    pub(super) may_block: bool,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -103,6 +105,7 @@ impl From<&ReceiveOptions> for StreamSettings {
             status_interval: options.status_interval,
             flush_report,
             receive_timeout: None,
+            may_block: false,
             observer: Arc::new(()),
         }
     }
@@ -143,7 +146,7 @@ impl From<ArchiveEnd> for StreamStart {
 pub(super) struct Receiver<'a> {
     pub(super) client: &'a mut ReplicationClient,
     pub(super) settings: &'a StreamSettings,
-    pub(super) disk: &'a mut DiskThread,
+    pub(super) disk: &'a mut Disk,
     pub(super) stop: &'a mut StopPosition,
     pub(super) told: &'a mut ToldFlush,
     pub(super) under_way: &'a mut UnderWay,
@@ -269,6 +272,13 @@ impl Receiver<'_> {
             }
         };
         self.under_way.since.get_or_insert_with(now);
+        let is_synchronous = settings.flush_report == FlushReport::Synchronous;
+        if is_synchronous
+            && settings.may_block
+            && let Some(server) = stream.status_sender()
+        {
+            self.disk.work_beside(server)?;
+        }
         let mut pump = Pump {
             cutter: SegmentCutter::new(timeline, overlap.start(), settings.segment_size),
             overlap,
@@ -277,7 +287,7 @@ impl Receiver<'_> {
             feedback: Feedback::new(settings.status_interval, settings.flush_report, position, now())
                 .with_receive_timeout(settings.receive_timeout, now())
                 .with_known_flushed(self.told.on(timeline)),
-            flush_pace: (settings.flush_report == FlushReport::Synchronous).then(FlushPace::default),
+            flush_pace: is_synchronous.then(FlushPace::default),
             events: ProgressEvents::new(Arc::clone(&settings.observer), timeline, position.value(), now()),
             disk: &mut *self.disk,
             stop: &mut *self.stop,
@@ -285,6 +295,7 @@ impl Receiver<'_> {
         let ended_by = pump.run(&mut stream).await;
         *self.told = ToldFlush(Some((timeline, pump.feedback.known_flushed())));
         let ended_by = ended_by?;
+        pump.disk.work_apart();
         let (reached, end_of_records) = (pump.reached, pump.records.end_of_records());
         let next = take_leave(stream, ended_by).await?;
         let durable = self.disk.close_segment().await?;

@@ -1,8 +1,11 @@
-//! The thread that writes and syncs segments, so that the task on the network never waits for a disk.
+//! The writing and syncing of segments, as the task on the network sees it.
 //!
-//! In come batches and orders, whose bytes the sender bounds by the progress it sees; out come the
-//! positions the disk has reached. The first error ends the thread, and nothing is called durable
-//! after it.
+//! In come batches and orders, whose bytes the sender bounds by the progress it sees; out come the positions the disk
+//! has reached. The first error ends the disk's work, and nothing is called durable after it.
+//!
+//! The work has a thread of its own, so that the network does not wait for the disk. A commit that waits for a
+//! synchronous receiver would wait for two threads to wake up then, besides the disk. So where the task on the network
+//! may block, and something can answer the server meanwhile (a [`StandIn`]), it does what is quickly done itself.
 
 use std::thread::JoinHandle;
 
@@ -14,7 +17,10 @@ use super::command_queue::{CommandSender, command_queue};
 use super::disk_progress::DiskProgress;
 use super::progress_channel::{ProgressReceiver, Wake, progress_channel};
 use super::segment_writer::{KnownCluster, Order, Writer};
-use crate::protocol::TimelineHistoryFile;
+use super::shared_work::SharedWork;
+use super::stand_in::StandIn;
+use crate::client::StatusSender;
+use crate::protocol::{StandbyStatus, TimelineHistoryFile};
 use crate::storage::{Durable, StorageError};
 use crate::types::{Lsn, OsError, TimelineId};
 use crate::wal::Cut;
@@ -34,24 +40,31 @@ pub enum DiskError {
     Died,
 }
 
-/// What the thread leaves: the archive, and why it ended.
+/// What the work leaves: the archive, and why it ended.
 type Ended = (Box<dyn WalArchive>, Result<(), StorageError>);
 
-/// The side of the thread that the network task holds.
+/// The side of the disk's work that the network task holds.
 ///
-/// Dropping it makes the thread leave its work undone, and waits for what it is doing at the moment.
-pub(super) struct DiskThread {
+/// Dropping it makes the disk leave its work undone, and waits for what its thread is doing at the moment.
+pub(super) struct Disk {
     /// What was received and not yet handed over.
     waiting: Batch,
     commands: CommandSender,
     progress: ProgressReceiver,
     outcome: Option<oneshot::Receiver<Ended>>,
-    /// The archive, once the thread has ended.
+    /// The archive, once the work has ended.
     archive: Option<Box<dyn WalArchive>>,
+    work: SharedWork,
     thread: Option<JoinHandle<()>>,
+    /// Who answers the server while the task on the network does the work.
+    stand_in: Option<StandIn>,
 }
 
-impl DiskThread {
+impl Disk {
+    /// What takes not much longer to write than the disk takes to sync it. More than that is better written while the
+    /// next is received.
+    const QUICKLY_DONE: usize = 256 << 10;
+
     /// Starts the thread.
     pub(super) fn spawn(archive: Box<dyn WalArchive>) -> Result<Self, DiskError> {
         let beginning = DiskProgress { written: Lsn::ZERO, flushed: Durable::nothing_before(Lsn::ZERO) };
@@ -59,12 +72,14 @@ impl DiskThread {
         let (publish, progress) = progress_channel(beginning);
         let (tell, outcome) = oneshot::channel();
         let writer = Writer::new(archive, beginning, inbox, publish);
+        let work = SharedWork::new(async move {
+            // Nobody listens where the other side was dropped.
+            let _ = tell.send(writer.run().await);
+        });
+        let for_thread = work.clone();
         let thread = std::thread::Builder::new()
             .name("wal-writer".to_owned())
-            .spawn(move || {
-                // Nobody listens where the other side was dropped.
-                let _ = tell.send(writer.run());
-            })
+            .spawn(move || for_thread.run_parked())
             .map_err(|error| DiskError::Start(error.into()))?;
         Ok(Self {
             waiting: Batch::default(),
@@ -72,7 +87,9 @@ impl DiskThread {
             progress,
             outcome: Some(outcome),
             archive: None,
+            work,
             thread: Some(thread),
+            stand_in: None,
         })
     }
 
@@ -104,12 +121,42 @@ impl DiskThread {
         self.waiting.sync = true;
     }
 
-    /// Hands over what waits.
-    pub(super) fn hand_over(&mut self) {
-        if !self.waiting.is_empty() {
-            self.commands.write(std::mem::take(&mut self.waiting));
+    /// From now on the calling task does itself what is quickly done, and this server hears meanwhile that the client
+    /// lives.
+    pub(super) fn work_beside(&mut self, server: StatusSender) -> Result<(), DiskError> {
+        self.stand_in = Some(StandIn::spawn(server).map_err(DiskError::Start)?);
+        Ok(())
+    }
+
+    /// From now on the disk's thread does everything again.
+    pub(super) fn work_apart(&mut self) {
+        self.stand_in = None;
+    }
+
+    /// Hands over what waits, to be done by somebody who can wait for the disk. `told` is what the server may hear
+    /// again meanwhile.
+    pub(super) fn hand_over(&mut self, told: impl FnOnce() -> StandbyStatus) {
+        let is_quick = self.waiting.sync && self.waiting.length() <= Self::QUICKLY_DONE;
+        if !self.queue() {
+            return;
+        }
+        let stand_in = self.stand_in.as_ref().filter(|_| is_quick);
+        let is_done = stand_in.is_some_and(|stand_in| {
+            self.progress.look_later();
+            stand_in.over(told(), || self.work.try_go_on())
+        });
+        if !is_done {
             self.wake();
         }
+    }
+
+    /// Hands over what waits, but wakes nobody. Gives whether anything waited.
+    fn queue(&mut self) -> bool {
+        let waits = !self.waiting.is_empty();
+        if waits {
+            self.commands.write(std::mem::take(&mut self.waiting));
+        }
+        waits
     }
 
     /// Where the archive ends, as far as it goes on with WAL of this cluster.
@@ -137,15 +184,15 @@ impl DiskThread {
         self.order(|done| Order::StoreHistory(file, done)).await
     }
 
-    /// Ends the archive and the thread: everything that came is written and synced.
+    /// Ends the archive and the work: everything that came is written and synced.
     pub(super) async fn finish(mut self) -> Result<(), DiskError> {
         self.order(Order::Finish).await?;
         self.release().await.1
     }
 
-    /// Ends the thread, which writes everything that came, and gives back the archive, unless that panicked.
+    /// Ends the work, after everything that came is written, and gives back the archive, unless that panicked.
     pub(super) async fn release(mut self) -> (Option<Box<dyn WalArchive>>, Result<(), DiskError>) {
-        self.hand_over();
+        self.queue();
         let outcome = self.outcome().await;
         if let Some(thread) = self.thread.take() {
             // It has told its outcome, or panicked: there is nothing left to wait for.
@@ -156,7 +203,7 @@ impl DiskThread {
 
     async fn order<T>(&mut self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, DiskError> {
         let (answer, answered) = oneshot::channel();
-        self.hand_over();
+        self.queue();
         self.commands.order(order(answer));
         self.wake();
         match answered.await {
@@ -171,13 +218,13 @@ impl DiskThread {
         }
     }
 
-    /// Why the thread has ended.
+    /// Why the work has ended.
     async fn failure(&mut self) -> DiskError {
         self.outcome().await.err().unwrap_or(DiskError::Died)
     }
 
-    /// Takes nothing more and waits for the end of the thread. Gives an error once. Cancel safe: the thread tells why
-    /// it ended a moment after its progress has.
+    /// Takes nothing more and waits for the end of the work. Gives an error once. Cancel safe: the disk tells why its
+    /// work ended a moment after its progress has.
     async fn outcome(&mut self) -> Result<(), DiskError> {
         self.commands.close();
         self.wake();
@@ -192,7 +239,7 @@ impl DiskThread {
     }
 }
 
-impl Drop for DiskThread {
+impl Drop for Disk {
     fn drop(&mut self) {
         self.commands.abandon();
         self.wake();
@@ -273,16 +320,16 @@ mod tests {
         SegmentCutter::new(TimelineId::FIRST, SegmentNumber::new(first).start(size), size)
     }
 
-    fn push(disk: &mut DiskThread, cutter: &mut SegmentCutter, length: usize, sync: bool) {
+    fn push(disk: &mut Disk, cutter: &mut SegmentCutter, length: usize, sync: bool) {
         let run = Bytes::from(vec![7; length]);
         cutter.push(cutter.position(), run).unwrap().for_each(|cut| disk.push(cut));
         if sync {
             disk.request_sync();
         }
-        disk.hand_over();
+        disk.hand_over(|| unreachable!("nobody stands in"));
     }
 
-    async fn flushed(disk: &mut DiskThread, position: Lsn) {
+    async fn flushed(disk: &mut Disk, position: Lsn) {
         while disk.progress().flushed.value() < position {
             disk.progress_changed().await.unwrap();
         }
@@ -292,10 +339,10 @@ mod tests {
         Durable::nothing_before(start)
     }
 
-    fn start(fail_at: Option<&'static str>) -> (DiskThread, Arc<Mutex<Vec<String>>>) {
+    fn start(fail_at: Option<&'static str>) -> (Disk, Arc<Mutex<Vec<String>>>) {
         let recorder = Recorder { fail_at, ..Recorder::default() };
         let events = Arc::clone(&recorder.events);
-        (DiskThread::spawn(Box::new(recorder)).unwrap(), events)
+        (Disk::spawn(Box::new(recorder)).unwrap(), events)
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -410,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_panic_over_there_is_an_error_here() {
-        let mut disk = DiskThread::spawn(Box::new(Panicking)).unwrap();
+        let mut disk = Disk::spawn(Box::new(Panicking)).unwrap();
         assert!(matches!(run(disk.has_history(TimelineId::FIRST)), Err(DiskError::Died)));
     }
 
