@@ -10,9 +10,10 @@ use std::fs;
 use support::base_backup::BackupProgram;
 use support::lied_to::LiedTo;
 use support::scripted_backup_server::{
-    Delivery, END, FILES, START, SYSTEM_IDENTIFIER, Session, Step, answered, honest_members, manifest,
-    message, rows, seal, welcome, with_completion_tag,
+    Delivery, END, FILES, START, SYSTEM_IDENTIFIER, ScriptedBackupServer, Session, Step, answered,
+    honest_members, manifest, message, rows, seal, welcome, with_completion_tag,
 };
+use support::{Personality, Run, Terminal, scratch_directory};
 
 /// The version of the real program, which prints nothing else than ours here.
 const REAL: u16 = 18;
@@ -105,6 +106,25 @@ fn bb_094_a_backup_without_an_end() {
          {REMOVED}"
     );
     assert_refused_alike(&with_end(failed), &[], &expected);
+}
+
+/// A terminal takes orders in what it shows; whoever else reads gets every byte.
+#[test]
+fn bb_097_what_a_server_says_drives_no_terminal() {
+    let mut steps = welcome("15.18");
+    steps.extend([Step::Await, report(b'E', "SERROR|VERROR|C42501|M\u{1b}]0;owned\u{7}no"), ready()]);
+    let session = Session { first_connection: Some(steps), ..Session::honest() };
+    let server = ScriptedBackupServer::start_with(&session, Delivery::default());
+    let directory = scratch_directory();
+    let out = directory.path().join("out");
+    let arguments = ["-D", out.to_str().unwrap(), "-X", "none", "-d", &server.conninfo()];
+    let program = Personality::named("pg_basebackup");
+    let (status, screen) = Terminal::start(program.path(), &arguments).finish();
+    assert_eq!(status, 1, "{screen}");
+    assert!(screen.contains("ERROR:  \u{fffd}]0;owned\u{fffd}no"), "{screen:?}");
+    assert!(!screen.contains('\u{7}'), "{screen:?}");
+    let outcome = Run::new(program.path()).args(arguments).run().expect_code(1);
+    assert!(outcome.stderr.contains("ERROR:  \u{1b}]0;owned\u{7}no"), "{}", outcome.stderr);
 }
 
 /// What stands before the text of the server is the program's; everything after it has its own line.

@@ -58,7 +58,8 @@ impl Report {
             let is_last =
                 progress.current.is_none() && progress.tablespaces_done == progress.tablespaces_total;
             let end = if is_last { '\n' } else { self.line_end };
-            self.messages.print_raw(&format!("{}{end}", progress_line(progress, self.verbosity.steps)));
+            let line = progress_line(progress, self.verbosity.steps);
+            self.messages.print_raw(&format!("{}{end}", self.messages.shown(&line)));
         }
     }
 
@@ -123,7 +124,7 @@ pub(super) fn wants_password(error: &BackupError) -> bool {
 impl Observer for Report {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Notice(notice) => self.messages.print_raw(&format!("{notice}\n")),
+            Event::Notice(notice) => self.messages.notice(&notice.to_string()),
             Event::NewerServer(version) => self.messages.warning(&format!(
                 "server version {version} is newer than any that this program knows; it is treated like version 18"
             )),

@@ -1,6 +1,7 @@
 //! The one place that prints.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,8 @@ pub(super) struct Messages {
     /// What a user types to run it.
     command: String,
     colors: Colors,
+    /// Standard error is a terminal, which control characters could drive.
+    is_terminal: bool,
     /// Nobody seems to read any more; until a message gets through, no time is spent on them.
     unread: Arc<AtomicBool>,
 }
@@ -33,7 +36,8 @@ impl Messages {
     pub(super) fn new(program: &str, command: &str) -> Self {
         let colors = Colors::of_environment();
         let unread = Arc::new(AtomicBool::new(false));
-        Self { program: program.to_owned(), command: command.to_owned(), colors, unread }
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { program: program.to_owned(), command: command.to_owned(), colors, is_terminal, unread }
     }
 
     /// Something failed. Lines after the first belong to the message.
@@ -58,7 +62,18 @@ impl Messages {
 
     /// Something happened.
     pub(super) fn information(&self, text: &str) {
-        self.print_raw(&format!("{}{text}\n", self.program()));
+        self.print_raw(&format!("{}{}\n", self.program(), self.shown(text)));
+    }
+
+    /// What a server has to say.
+    pub(super) fn notice(&self, text: &str) {
+        self.print_raw(&format!("{}\n", self.shown(text)));
+    }
+
+    /// Text as it may be printed: names and messages come from servers, and must not drive a terminal. Programs that
+    /// read it get every byte.
+    pub(super) fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.is_terminal { without_control(text) } else { Cow::Borrowed(text) }
     }
 
     /// Where to read about the options.
@@ -90,7 +105,8 @@ impl Messages {
     }
 
     fn tagged(&self, tag: &str, color: Option<&String>, text: &str) {
-        self.print_raw(&format!("{}{}{text}\n", self.program(), set_off(&format!("{tag}: "), color)));
+        let (program, tag) = (self.program(), set_off(&format!("{tag}: "), color));
+        self.print_raw(&format!("{program}{tag}{}\n", self.shown(text)));
     }
 
     /// What every message begins with.
@@ -107,5 +123,27 @@ impl Messages {
         let mut writer = PatientWriter::with_patience(std::io::stderr().lock(), patience);
         let unread = writer.write_all(text.as_bytes()).is_err();
         self.unread.store(unread, Ordering::Relaxed);
+    }
+}
+
+/// The text with a sign in place of each control character, but for ends of lines and tabulators.
+fn without_control(text: &str) -> Cow<'_, str> {
+    let drives = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(drives) { text.replace(drives, "\u{fffd}").into() } else { text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_gets_to_a_terminal() {
+        for (text, expected) in [
+            ("plain\n\ttext: größer", "plain\n\ttext: größer"),
+            ("\u{1b}]0;title\u{7}x\r\u{7f}", "\u{fffd}]0;title\u{fffd}x\u{fffd}\u{fffd}"),
+            ("C1: \u{9b}31m", "C1: \u{fffd}31m"),
+        ] {
+            assert_eq!(without_control(text), expected);
+        }
     }
 }

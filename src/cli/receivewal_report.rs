@@ -56,7 +56,7 @@ impl Report {
 
     /// The server had something to say.
     pub(super) fn notice(&self, notice: &Notice) {
-        self.messages.print_raw(&format!("{notice}\n"));
+        self.messages.notice(&notice.to_string());
     }
 
     /// The work is done, or not.
