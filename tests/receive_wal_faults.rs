@@ -212,10 +212,10 @@ fn rw_154_i_012_a_full_disk_is_waited_for() {
         wait_for("a full disk", DEADLINE, || {
             write_wal(&cluster, 1);
             assert!(receiver.is_running(), "{options:?}: {}", receiver.stderr_so_far());
-            receiver.stderr_so_far().matches("No space left on device").count() >= 3
+            // What compresses may be the first to say so, and stops nothing.
+            let stderr = receiver.stderr_so_far();
+            stderr.matches("No space left on device").count() >= 3 && stderr.contains("; waiting ")
         });
-        let stderr = receiver.stderr_so_far();
-        assert!(stderr.contains("; waiting "), "{options:?}: {stderr}");
         let told = position(&cluster.psql("SELECT restart_lsn FROM pg_replication_slots"));
         let found = archive.check();
         assert!(found.recoverable >= told, "{options:?}: {found:X?} does not reach {told:X}");

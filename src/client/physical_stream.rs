@@ -115,6 +115,11 @@ impl PhysicalStream<'_> {
         self.session.send_copy_data(&status.encode(clock)).await.map_err(ClientError::Feedback)
     }
 
+    /// Whether a part of what was said is still to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.session.has_unsent()
+    }
+
     /// A way for another thread to tell the server how far the client has come, until the stream is finished; none where
     /// the connection is encrypted.
     pub(crate) fn status_sender(&mut self) -> Option<StatusSender> {
@@ -163,6 +168,11 @@ impl StatusSender {
             data.write(&mut message);
         }
         self.door.try_send(&message);
+    }
+
+    /// Ends the connection.
+    pub(crate) fn hang_up(&self) {
+        self.door.shut_down();
     }
 }
 

@@ -265,6 +265,11 @@ impl Session {
         self.flush().await
     }
 
+    /// Whether a dropped future has left something to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.outgoing.has_remaining()
+    }
+
     /// Lets another thread send whole messages of the COPY under way, where the socket is a plain one.
     pub(crate) fn open_side_door(&mut self) -> Option<SideDoor> {
         let (keeper, door) = side_door(self.socket.plain_handle()?);

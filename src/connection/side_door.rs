@@ -6,8 +6,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::BytesMut;
-use rustix::net::SendFlags;
+use bytes::{Buf, BytesMut};
+use rustix::net::{SendFlags, Shutdown};
 
 /// What the thread holds.
 #[derive(Debug)]
@@ -39,17 +39,31 @@ pub(super) fn side_door(socket: OwnedFd) -> (DoorKeeper, SideDoor) {
 }
 
 impl SideDoor {
-    /// Sends the message if that is possible without waiting. If only a part of it is, the session sends the rest
-    /// before anything else. Why it is not possible is for the session to find out.
+    /// Sends the message if that is possible without waiting. If only a part of it is, the rest comes before anything
+    /// else: next time here, or from the session. Why it is not possible is for the session to find out.
     pub(crate) fn try_send(&self, message: &[u8]) {
         let mut passage = locked(&self.passage);
         let Passage { socket: Some(socket), is_shut: false, rest } = &mut *passage else {
             return;
         };
-        if rest.is_empty()
-            && let Ok(sent) = rustix::net::send(socket, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-        {
-            rest.extend_from_slice(&message[sent..]);
+        let send = |bytes: &[u8]| {
+            rustix::net::send(&*socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
+        };
+        if rest.is_empty() {
+            let length = send(message);
+            if length > 0 {
+                rest.extend_from_slice(&message[length..]);
+            }
+        } else {
+            rest.advance(send(rest));
+        }
+    }
+
+    /// Ends the connection in both directions. The session finds out by itself.
+    pub(crate) fn shut_down(&self) {
+        if let Some(socket) = &locked(&self.passage).socket {
+            // It may have ended already.
+            let _ = rustix::net::shutdown(socket, Shutdown::Both);
         }
     }
 }
@@ -122,9 +136,11 @@ mod tests {
         let long = vec![7; 16 << 20];
         door.try_send(&long);
         door.try_send(b"next");
+        let first = arrived(&mut far).len();
+        door.try_send(b"later");
         let rest = keeper.shut();
         assert!(!rest.is_empty());
-        assert_eq!(arrived(&mut far).len() + rest.len(), long.len());
+        assert_eq!(first + arrived(&mut far).len() + rest.len(), long.len());
         keeper.open();
         door.try_send(b"next");
         assert_eq!(arrived(&mut far), b"next");

@@ -1,6 +1,6 @@
 //! Where segments come to rest.
 //!
-//! All methods run on the thread of the disk and may block. A segment gets its bytes in order, is open alone, and
+//! All methods may block. They run on threads made for that, one at a time, and not always on the same one. A segment gets its bytes in order, is open alone, and
 //! ends by one of the two methods that consume it; one that is dropped instead is as if the process had been
 //! killed. After an error the archive may be asked to [`resume`](WalArchive::resume), and for nothing else.
 

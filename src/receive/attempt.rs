@@ -18,6 +18,7 @@ use super::feedback::FlushReport;
 use super::gap;
 use super::observer::{Event, Observer, Warning};
 use super::options::{ReceiveReport, RunOptions};
+use super::own_thread::Aside;
 use super::pump::StopPosition;
 use super::server::Server;
 use super::start::{Reached, StartSearch};
@@ -32,8 +33,8 @@ pub(super) struct Attempts<'a> {
     options: &'a RunOptions,
     observer: Arc<dyn Observer>,
     cancel: CancellationToken,
-    /// Whether nothing else is done on this thread.
-    may_block: bool,
+    /// Where this thread may wait for the disk, if nothing else is done on it.
+    aside: Option<Aside>,
     /// What the first server said. Before that no connection was good.
     known: Option<Server>,
     /// How far the last stream came.
@@ -106,13 +107,13 @@ impl<'a> Attempts<'a> {
         options: &'a RunOptions,
         observer: Arc<dyn Observer>,
         cancel: CancellationToken,
-        may_block: bool,
+        aside: Option<Aside>,
     ) -> Self {
         Self {
             options,
             observer,
             cancel,
-            may_block,
+            aside,
             known: None,
             reached: None,
             told: ToldFlush::default(),
@@ -280,7 +281,8 @@ impl<'a> Attempts<'a> {
             status_interval: Some(self.options.status_interval),
             flush_report,
             receive_timeout: self.options.receive_timeout,
-            may_block: self.may_block,
+            aside: self.aside.clone(),
+            cancel: self.cancel.clone(),
             observer: Arc::clone(&self.observer),
         }
     }

@@ -50,9 +50,9 @@ impl Batch {
         self.pieces.is_empty() && !self.sync
     }
 
-    /// How many bytes there are to write.
-    pub(super) fn length(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.data.as_ref().len()).sum()
+    /// The position after the last byte, if there is any.
+    pub(super) fn end(&self) -> Option<Lsn> {
+        self.pieces.last().map(|piece| piece.end)
     }
 
     /// Adds what follows.

@@ -4,17 +4,20 @@
 //! has reached. The first error ends the disk's work, and nothing is called durable after it.
 //!
 //! The work has a thread of its own, so that the network does not wait for the disk. A commit that waits for a
-//! synchronous receiver would wait for two threads to wake up then, besides the disk. So where the task on the network
-//! may block, and something can answer the server meanwhile (a [`StandIn`]), it does what is quickly done itself.
+//! synchronous receiver would wait for two threads to wake up then, besides the disk. So where the network has a thread
+//! for itself, and something can answer the server meanwhile (a [`StandIn`]), that does what is quickly done.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveEnd, WalArchive};
 use super::batch::Batch;
 use super::command_queue::{CommandSender, command_queue};
 use super::disk_progress::DiskProgress;
+use super::own_thread::Aside;
 use super::progress_channel::{ProgressReceiver, Wake, progress_channel};
 use super::segment_writer::{KnownCluster, Order, Writer};
 use super::shared_work::SharedWork;
@@ -56,14 +59,20 @@ pub(super) struct Disk {
     archive: Option<Box<dyn WalArchive>>,
     work: SharedWork,
     thread: Option<JoinHandle<()>>,
-    /// Who answers the server while the task on the network does the work.
-    stand_in: Option<StandIn>,
+    /// How the task on the network does the work, where it does.
+    beside: Option<Beside>,
+}
+
+/// What it takes to work for the disk and be alive to the server.
+struct Beside {
+    aside: Aside,
+    stand_in: Arc<StandIn>,
 }
 
 impl Disk {
     /// What takes not much longer to write than the disk takes to sync it. More than that is better written while the
     /// next is received.
-    const QUICKLY_DONE: usize = 256 << 10;
+    const QUICKLY_DONE: u64 = 256 << 10;
 
     /// Starts the thread.
     pub(super) fn spawn(archive: Box<dyn WalArchive>) -> Result<Self, DiskError> {
@@ -89,7 +98,7 @@ impl Disk {
             archive: None,
             work,
             thread: Some(thread),
-            stand_in: None,
+            beside: None,
         })
     }
 
@@ -121,33 +130,45 @@ impl Disk {
         self.waiting.sync = true;
     }
 
-    /// From now on the calling task does itself what is quickly done, and this server hears meanwhile that the client
-    /// lives.
-    pub(super) fn work_beside(&mut self, server: StatusSender) -> Result<(), DiskError> {
-        self.stand_in = Some(StandIn::spawn(server).map_err(DiskError::Start)?);
-        Ok(())
+    /// From now on the calling task does aside what is quickly done, and this server hears meanwhile that the client
+    /// lives, until that is cancelled. Where nobody can tell it, the disk's thread goes on doing everything.
+    pub(super) fn work_beside(&mut self, aside: Aside, server: StatusSender, cancel: CancellationToken) {
+        match StandIn::spawn(server, cancel) {
+            Ok(stand_in) => self.beside = Some(Beside { aside, stand_in: Arc::new(stand_in) }),
+            Err(error) => tracing::debug!(%error, "nobody stands in for the thread that receives"),
+        }
     }
 
     /// From now on the disk's thread does everything again.
     pub(super) fn work_apart(&mut self) {
-        self.stand_in = None;
+        self.beside = None;
     }
 
     /// Hands over what waits, to be done by somebody who can wait for the disk. `told` is what the server may hear
-    /// again meanwhile.
-    pub(super) fn hand_over(&mut self, told: impl FnOnce() -> StandbyStatus) {
-        let is_quick = self.waiting.sync && self.waiting.length() <= Self::QUICKLY_DONE;
+    /// again meanwhile, if it can hear anything.
+    pub(super) async fn hand_over(&mut self, told: Option<StandbyStatus>) {
+        let is_quick = self.is_quickly_done();
         if !self.queue() {
             return;
         }
-        let stand_in = self.stand_in.as_ref().filter(|_| is_quick);
-        let is_done = stand_in.is_some_and(|stand_in| {
-            self.progress.look_later();
-            stand_in.over(told(), || self.work.try_go_on())
-        });
+        let is_done = match (told, &self.beside) {
+            (Some(told), Some(Beside { aside, stand_in })) if is_quick => {
+                self.progress.look_later();
+                let (stand_in, work) = (Arc::clone(stand_in), self.work.clone());
+                aside.block(move || stand_in.over(told, || work.try_go_on())).await
+            }
+            _ => false,
+        };
         if !is_done {
             self.wake();
         }
+    }
+
+    /// Whether little is to be written and synced, with all that is on its way to the disk already.
+    fn is_quickly_done(&self) -> bool {
+        let flushed = self.progress.latest().flushed.value();
+        let length = self.waiting.end().and_then(|end| end.checked_sub(flushed));
+        self.waiting.sync && length.is_some_and(|length| length <= Self::QUICKLY_DONE)
     }
 
     /// Hands over what waits, but wakes nobody. Gives whether anything waited.
@@ -326,7 +347,8 @@ mod tests {
         if sync {
             disk.request_sync();
         }
-        disk.hand_over(|| unreachable!("nobody stands in"));
+        disk.queue();
+        disk.wake();
     }
 
     async fn flushed(disk: &mut Disk, position: Lsn) {

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! The task never waits for the disk: it answers the server while a sync stalls, and stops reading
-//! when too many bytes wait to be written. In a synchronous [`run`] two hand-overs for each commit would cost more than
-//! the disk does. Such a run has a thread of its own, which writes and syncs small amounts itself; should the disk stall
-//! then, another thread answers the server. No position is reported as flushed that is not
+//! when too many bytes wait to be written. Only a synchronous [`run`] has it otherwise, where two hand-overs for each
+//! commit would cost more than the disk does: it has a thread of its own, which writes and syncs small amounts itself;
+//! should the disk stall then, another thread answers the server. No position is reported as flushed that is not
 //! [`Durable`](crate::storage::Durable), and none as written that the kernel has not taken.
 //!
 //! There are three ways in:

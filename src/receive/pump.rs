@@ -87,7 +87,7 @@ impl Pump<'_> {
             if self.stop.reached(self.reached) {
                 return Ok(EndedBy::Us);
             }
-            self.hand_over();
+            self.hand_over(stream).await;
             let now = now();
             let may_read = self.look_at_disk(now);
             self.events.note(self.reached, self.disk.progress(), now);
@@ -112,12 +112,14 @@ impl Pump<'_> {
         }
     }
 
-    /// Hands what was taken to the disk.
-    fn hand_over(&mut self) {
+    /// Hands what was taken to the disk. While a message to the server is sent in part, nobody else could answer it for
+    /// a thread that waits.
+    async fn hand_over(&mut self, stream: &PhysicalStream<'_>) {
         if self.flush_pace.as_mut().is_some_and(|pace| pace.poll(now())) {
             self.disk.request_sync();
         }
-        self.disk.hand_over(|| self.feedback.repeated());
+        let told = (!stream.has_unsent()).then(|| self.feedback.repeated());
+        self.disk.hand_over(told).await;
     }
 
     /// Notes how far the disk has come, and says what is waited for. Gives whether there is room for more.

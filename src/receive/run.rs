@@ -13,7 +13,7 @@ use super::disk::{Disk, DiskError};
 use super::error::ReceiveError;
 use super::observer::{Event, Observer};
 use super::options::{ReceiveReport, RunOptions};
-use super::own_thread::OwnThread;
+use super::own_thread::{Aside, OwnThread};
 use super::retries::Retries;
 use crate::conninfo::Config;
 
@@ -28,11 +28,12 @@ use crate::conninfo::Config;
 /// Of several hosts, one that lacks the WAL that is wanted, or is behind the archive, is passed over until the others
 /// were tried.
 ///
+/// A synchronous run has a thread and a runtime of its own, on which the observer is called too, and waits for the disk
+/// there.
+///
 /// # Errors
 /// What cannot pass by itself: a failed sync, an archive of another cluster, a gap. What may pass ends the run only
 /// with [`Reconnect::Never`](super::Reconnect::Never), or where it is the first connection that fails.
-///
-/// A synchronous run has a thread of its own, and waits for the disk on it.
 ///
 /// # Cancel safety
 /// When the future is dropped, what has not been written yet is dropped with it, as if the process had been killed. The
@@ -45,23 +46,23 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<ReceiveReport, ReceiveError> {
     if !options.synchronous {
-        return run_here(config, options, archive, observer, cancel, false).await;
+        return run_here(config, options, archive, observer, cancel, None).await;
     }
     let (config, options) = (config.clone(), options.clone());
-    let work = async move || run_here(&config, &options, archive, observer, cancel, true).await;
+    let work = async move |aside| run_here(&config, &options, archive, observer, cancel, Some(aside)).await;
     OwnThread::spawn(work)?.outcome().await.unwrap_or(Err(DiskError::Died.into()))
 }
 
-/// Receives on this thread, which may wait for the disk if it `may_block`.
+/// Receives on this thread, which may wait for the disk `aside`.
 async fn run_here(
     config: &Config,
     options: &RunOptions,
     archive: Box<dyn WalArchive>,
     observer: Arc<dyn Observer>,
     cancel: CancellationToken,
-    may_block: bool,
+    aside: Option<Aside>,
 ) -> Result<ReceiveReport, ReceiveError> {
-    let mut attempts = Attempts::new(options, Arc::clone(&observer), cancel.clone(), may_block);
+    let mut attempts = Attempts::new(options, Arc::clone(&observer), cancel.clone(), aside);
     let mut retries = Retries::new(config, options, Arc::clone(&observer));
     let mut archive = Some(archive);
     loop {

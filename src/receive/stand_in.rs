@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::client::StatusSender;
 use crate::protocol::StandbyStatus;
 use crate::types::OsError;
@@ -14,6 +16,10 @@ use crate::types::OsError;
 /// How often the thread looks, and after how long at the latest the disk counts as stalled. Servers give up after a
 /// minute as a rule, and after a second where somebody is impatient.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How long a server hears nothing, once the receiver was told to stop, before the connection is ended: as long as it
+/// may take to say goodbye where nothing stalls.
+const GOODBYE_TICKS: u32 = 20;
 
 /// The thread. Dropping this ends it.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub(super) struct StandIn {
 #[derive(Debug)]
 struct Shared {
     server: StatusSender,
+    /// The receiver was told to stop: nobody should wait for it any more.
+    cancel: CancellationToken,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -42,8 +50,8 @@ struct State {
 
 impl StandIn {
     /// Starts the thread for this server.
-    pub(super) fn spawn(server: StatusSender) -> Result<Self, OsError> {
-        let shared = Shared { server, state: Mutex::default(), changed: Condvar::new() };
+    pub(super) fn spawn(server: StatusSender, cancel: CancellationToken) -> Result<Self, OsError> {
+        let shared = Shared { server, cancel, state: Mutex::default(), changed: Condvar::new() };
         let shared = Arc::new(shared);
         let for_thread = Arc::clone(&shared);
         let thread =
@@ -82,10 +90,17 @@ impl Drop for StandIn {
 impl Shared {
     fn work(&self) {
         let mut state = self.locked();
-        let mut seen = 0;
+        let (mut seen, mut cancelled_for) = (0, 0);
         while !state.is_over {
             match state.status {
-                Some(status) if state.begun == seen => self.server.try_send(status),
+                Some(status) if state.begun == seen => {
+                    cancelled_for += u32::from(self.cancel.is_cancelled());
+                    match cancelled_for {
+                        0 => self.server.try_send(status),
+                        GOODBYE_TICKS => self.server.hang_up(),
+                        _ => {}
+                    }
+                }
                 None if state.begun == seen => {
                     state.sleeps = true;
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -19,6 +19,7 @@ use super::flush_pace::FlushPace;
 use super::observer::{Event, Observer};
 use super::options::{ReceiveOptions, ReceiveReport};
 use super::overlap::Overlap;
+use super::own_thread::Aside;
 use super::patience::within;
 use super::progress_events::ProgressEvents;
 use super::pump::{EndedBy, Pump, StopPosition, now};
@@ -87,8 +88,10 @@ pub(super) struct StreamSettings {
     pub(super) status_interval: Option<Duration>,
     pub(super) flush_report: FlushReport,
     pub(super) receive_timeout: Option<Duration>,
-    /// Whether nothing else is done on this thread, so that a synchronous receiver may wait for the disk on it.
-    pub(super) may_block: bool,
+    /// Where this thread may wait for the disk of a synchronous receiver, if nothing else is done on it.
+    pub(super) aside: Option<Aside>,
+    /// Once this is cancelled, nobody stands in for a thread that waits.
+    pub(super) cancel: CancellationToken,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -105,7 +108,8 @@ impl From<&ReceiveOptions> for StreamSettings {
             status_interval: options.status_interval,
             flush_report,
             receive_timeout: None,
-            may_block: false,
+            aside: None,
+            cancel: CancellationToken::new(),
             observer: Arc::new(()),
         }
     }
@@ -273,11 +277,10 @@ impl Receiver<'_> {
         };
         self.under_way.since.get_or_insert_with(now);
         let is_synchronous = settings.flush_report == FlushReport::Synchronous;
-        if is_synchronous
-            && settings.may_block
+        if let (true, Some(aside)) = (is_synchronous, &settings.aside)
             && let Some(server) = stream.status_sender()
         {
-            self.disk.work_beside(server)?;
+            self.disk.work_beside(aside.clone(), server, settings.cancel.clone());
         }
         let mut pump = Pump {
             cutter: SegmentCutter::new(timeline, overlap.start(), settings.segment_size),
