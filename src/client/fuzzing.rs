@@ -24,14 +24,11 @@ pub enum Request {
     SeparateBackup,
     /// The write-ahead log.
     Log,
-    /// To be let send a manifest.
-    Upload,
 }
 
 impl Request {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::SmallCommands, Self::TaggedBackup, Self::SeparateBackup, Self::Log, Self::Upload];
+    pub const ALL: [Self; 4] = [Self::SmallCommands, Self::TaggedBackup, Self::SeparateBackup, Self::Log];
 }
 
 /// Asks, and tells in order what the answers and notices were taken for.
@@ -45,7 +42,6 @@ pub async fn ask(request: Request, received: &[u8], rest: UnixStream) -> Vec<Str
         Request::SmallCommands => small_commands(&mut client, &heard).await,
         Request::TaggedBackup | Request::SeparateBackup => note(&heard, backup(&mut client, &heard).await),
         Request::Log => note(&heard, log(&mut client, &heard).await),
-        Request::Upload => note(&heard, upload(&mut client).await),
     }
     drop(client);
     heard.lock().map(|mut heard| std::mem::take(&mut *heard)).unwrap_or_default()
@@ -104,10 +100,4 @@ async fn log(client: &mut ReplicationClient, heard: &Heard) -> Result<(), Client
     }
     note(heard, stream.finish().await);
     Ok(())
-}
-
-async fn upload(client: &mut ReplicationClient) -> Result<(), ClientError> {
-    let mut upload = client.upload_manifest().await?;
-    upload.send(b"{}\n").await?;
-    upload.finish().await
 }
