@@ -48,7 +48,7 @@ fn take_in(
     for event in events {
         match event {
             BackupEvent::Archive { name, tablespace_path } => {
-                intake.begin_archive(&name, &tablespace_path)?
+                intake.begin_archive(&name, &tablespace_path)?;
             }
             BackupEvent::Data(data) => intake.data(&data)?,
             BackupEvent::Manifest => intake.begin_manifest()?,
