@@ -20,6 +20,8 @@ mod compressor;
 mod destination;
 mod error;
 pub mod fetched_wal;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod intake;
 mod location;
 pub mod member_injection;

@@ -26,6 +26,8 @@
 
 mod base_backup;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod physical_stream;
 mod query_client;
 mod replication_client;

@@ -34,6 +34,11 @@ impl ReplicationClient {
         Ok(Self { session: connect(config, notices).await? })
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn of(session: Session) -> Self {
+        Self { session }
+    }
+
     /// Checks that the server stores dates as integers, as every server since version 10 does (BB-067).
     pub fn require_integer_datetimes(&self) -> Result<(), ClientError> {
         match self.session.parameter("integer_datetimes") {

@@ -1,6 +1,6 @@
-//! The start-up of a session without a socket, for fuzz targets.
+//! The start-up of a session without a socket, and a session without a start-up, for fuzz targets.
 //!
-//! In come bytes as a server could send them; nothing comes out. The nonce of SCRAM is always the same, so that
+//! In come bytes as a server could send them; nothing comes out of a start-up. The nonce of SCRAM is always the same, so that
 //! an input can get past it.
 
 use bytes::BufMut;
@@ -64,6 +64,28 @@ fn channels() -> [Channel; 5] {
         tls(Ok(vec![7; 64]), true),
         tls(Err("could not find digest for NID UNDEF".to_owned()), false),
     ]
+}
+
+/// A session with a server of that version that has sent `received` and sends the rest over the socket.
+///
+/// # Panics
+///
+/// If a fixed configuration is refused.
+#[cfg(fuzzing)]
+pub(crate) fn session(
+    version: &str,
+    received: &[u8],
+    rest: tokio::net::UnixStream,
+    notices: super::notice::NoticeHandler,
+) -> super::session::Session {
+    let config: Config = "user=u host=/".parse().unwrap_or_else(|error| panic!("{error}"));
+    let mut start = super::startup::SessionStart::default();
+    let body = format!("server_version\0{version}\0").into_bytes().into();
+    start.report(&Message { tag: b'S', body }).unwrap_or_else(|error| panic!("{error}"));
+    let mut deframer = Deframer::new();
+    deframer.buffer_with_room(received.len()).put_slice(received);
+    let socket = super::socket::Socket::Unix(rest);
+    super::session::Session::new(socket, deframer, start, config.hosts[0].clone(), notices)
 }
 
 /// How many bytes were in whole messages that were taken.
