@@ -142,6 +142,7 @@ impl Receiver {
         let mut client = ReplicationClient::connect_with(&self.request.config, self.notices.clone())
             .await
             .map_err(BackupError::ConnectReceiver)?;
+        client.set_receive_timeout(self.request.options.receive_timeout);
         client.require_integer_datetimes()?;
         // Every connection of the reference asks, and operators expect the same commands (BB-073).
         client.data_directory_mode().await?;

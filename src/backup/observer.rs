@@ -93,6 +93,8 @@ pub enum DirectoryRole {
     Data,
     /// The directory of the write-ahead log, where it is a separate one.
     Wal,
+    /// The directory of a tablespace.
+    Tablespace,
 }
 
 /// Observes nothing.

@@ -66,7 +66,8 @@ pub async fn run<D: Destination + 'static>(
     let cancel = cancel.child_token();
     let _cancel_on_drop = cancel.clone().drop_guard();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_error)?;
-    let (config, options) = (config.clone(), options.clone());
+    let (mut config, options) = (config.clone(), options.clone());
+    config.connect_timeout = config.connect_timeout.or(options.receive_timeout);
     let (sender, outcome) = oneshot::channel();
     let work = move || {
         let backup = Backup { config, options, observer, cancel };
@@ -114,6 +115,7 @@ impl Backup {
     /// The steps in the order that operators know from `pg_stat_activity` and the log (BB-071).
     async fn take<D: Destination>(&self, destination: &mut D) -> Result<BackupReport, BackupError> {
         let mut client = ReplicationClient::connect_with(&self.config, self.notices()).await?;
+        client.set_receive_timeout(self.options.receive_timeout);
         client.require_integer_datetimes()?;
         let access = Access::of_data_directory(client.data_directory_mode().await?);
         if self.comes_here() {
@@ -339,6 +341,7 @@ impl Backup {
                 slot: None,
                 status_interval: *status_interval,
                 synchronous: false,
+                receive_timeout: self.options.receive_timeout,
             },
             archive: destination.wal_archive(preparation)?,
         };

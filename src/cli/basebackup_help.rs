@@ -97,6 +97,10 @@ Options that PostgreSQL's pg_basebackup does not have (never abbreviated):
       --promote-trigger-file=PATH
                                  with -R, servers before 16: file that promotes the standby
       --no-password-in-conninfo  with -R: the standby finds its password in a password file
+      --receive-timeout=SECS     how long a server may be silent until it counts as dead
+                                 (default: 0, for ever)
+      --retries=N                take a backup again, up to N times, that failed because of
+                                 the network or a server that was not ready (default: 0)
 Without -R the recovery options make the backup one that recovers from an archive.
 ";
 

@@ -89,6 +89,7 @@ impl Report {
         let name = |role: &DirectoryRole| match role {
             DirectoryRole::Data => "data directory",
             DirectoryRole::Wal => "WAL directory",
+            DirectoryRole::Tablespace => "tablespace directory",
         };
         match what {
             CleanUp::Removing(role, path) => {

@@ -109,3 +109,26 @@ impl Messages {
         self.unread.store(unread, Ordering::Relaxed);
     }
 }
+
+/// Seconds with at most one decimal, which says something unless there is nothing to say.
+pub(super) fn seconds(duration: Duration) -> String {
+    let tenths = duration.as_millis().div_ceil(100);
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => whole.to_string(),
+        (whole, tenth) => format!("{whole}.{tenth}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rw_055_pauses_are_told_in_seconds() {
+        for (millis, text) in
+            [(0, "0"), (1, "0.1"), (99, "0.1"), (400, "0.4"), (401, "0.5"), (4950, "5"), (5000, "5")]
+        {
+            assert_eq!(seconds(Duration::from_millis(millis)), text);
+        }
+    }
+}

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::base_backup::BackupStream;
 use super::error::ClientError;
 use super::physical_stream::StartReplication;
@@ -32,6 +34,16 @@ impl ReplicationClient {
     /// Dropping the future closes the connection that was being made.
     pub async fn connect_with(config: &Config, notices: NoticeHandler) -> Result<Self, ConnectError> {
         Ok(Self { session: connect(config, notices).await? })
+    }
+
+    /// From now on a server that is silent for so long while this client waits for it counts as dead
+    /// ([`ConnectionError::Silent`](crate::connection::ConnectionError::Silent)); none waits for ever. What the caller
+    /// takes for itself between two messages does not count.
+    ///
+    /// A server says nothing while it writes the checkpoint of a backup and while it waits for WAL to be archived, and
+    /// little in a WAL stream, where [`receive`](crate::receive) asks it for answers.
+    pub fn set_receive_timeout(&mut self, timeout: Option<Duration>) {
+        self.session.set_receive_timeout(timeout);
     }
 
     /// Checks that the server stores dates as integers, as every server since version 10 does (BB-067).

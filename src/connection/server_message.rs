@@ -32,6 +32,10 @@ pub mod sqlstate {
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     /// What is asked for is not in a state that allows it.
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+    /// A slot is in use, perhaps by a process of the server that has not noticed yet that its client is gone.
+    pub const OBJECT_IN_USE: &str = "55006";
+    /// The server's disk is full.
+    pub const DISK_FULL: &str = "53100";
     /// A file is not there; of a WAL stream one that was removed.
     pub const UNDEFINED_FILE: &str = "58P01";
 }
@@ -53,6 +57,19 @@ impl ServerMessage {
     /// The severity in the server's language.
     pub fn severity(&self) -> &str {
         self.field(b'S').unwrap_or("")
+    }
+
+    /// Whether the server may well do later what it refuses now, without anybody looking after it: it starts, stops,
+    /// is too busy, or was told to break off.
+    pub fn is_of_the_moment(&self) -> bool {
+        match self.sqlstate() {
+            sqlstate::DISK_FULL => false,
+            sqlstate::OBJECT_IN_USE => true,
+            // Class 53: insufficient resources; class 57: operator intervention.
+            code if matches!(code.get(..2), Some("53" | "57")) => true,
+            // A checkpoint that failed has no code of its own, and its text has a language.
+            _ => self.field(b'R') == Some("RequestCheckpoint"),
+        }
     }
 
     /// The SQLSTATE, empty if there is none.

@@ -104,7 +104,7 @@ impl From<&ReceiveOptions> for StreamSettings {
             slot: options.slot.clone(),
             status_interval: options.status_interval,
             flush_report,
-            receive_timeout: None,
+            receive_timeout: options.receive_timeout,
             may_block: false,
             observer: Arc::new(()),
         }

@@ -31,6 +31,7 @@ mod installation;
 pub mod kerberos;
 pub mod lied_to;
 pub mod log_writer;
+pub mod message_proxy;
 mod pgbench;
 mod port;
 mod postmaster;

@@ -252,7 +252,11 @@ impl Destination for DirectoryDestination {
             let policy = if traces == Traces::Remove { self.clean_up } else { CleanUpPolicy::Keep };
             undo(wal_directory, DirectoryRole::Wal, policy, observer);
         }
-        if traces == Traces::Remove && !claimed.tablespaces.is_empty() {
+        if traces == Traces::Remove && self.clean_up == CleanUpPolicy::UndoEverything {
+            for tablespace in &claimed.tablespaces {
+                undo(&tablespace.directory, DirectoryRole::Tablespace, self.clean_up, observer);
+            }
+        } else if traces == Traces::Remove && !claimed.tablespaces.is_empty() {
             observer.observe(&Event::CleanUp(CleanUp::KeepingTablespaces));
         }
     }
