@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use support::base_backup::{BackupProgram, verify};
 use support::message_proxy::{Fate, Harm, MessageProxy, Moment, Place};
+use support::scripted_backup_server::message;
 use support::{
     Cluster, DEADLINE, Outcome, ReservedPort, Run, SmallDisk, StopMode, scratch_directory, wait_for,
     wait_until_nothing_replicates,
@@ -139,6 +140,36 @@ fn servers_that_are_down_silent_or_too_busy_are_tried_again() {
     let stderr = running.finish().expect_success().stderr;
     assert!(stderr.contains("FATAL:  number of requested standby connections exceeds"), "{stderr}");
     drop(other);
+}
+
+/// In the words of real servers, at moments that are hard to come by.
+#[test]
+fn a_promoted_standby_and_a_failed_checkpoint_are_tried_again() {
+    let cluster = Cluster::builder(MAJOR).start();
+    let error = |sqlstate: &str, text: &str, routine: &str| {
+        let fields = format!("SERROR\0VERROR\0C{sqlstate}\0M{text}\0R{routine}\0\0");
+        Harm::Inject(message(b'E', fields.as_bytes()))
+    };
+    let promoted = error("55000", "the standby was promoted during online backup", "sendDir");
+    let checkpoint = error("XX000", "checkpoint request failed", "RequestCheckpoint");
+    let fates =
+        vec![Fate::Harmed(Moment::new("dd", 20), promoted), Fate::Harmed(Moment::new("T", 4), checkpoint)];
+    let proxy = MessageProxy::start(cluster.port(), fates);
+    let trial = Trial::new();
+    let outcome = trial.run(&proxy.conninfo(), &["--retries=2", "-X", "none"]).run().expect_success();
+    let [promoted, checkpoint] = [
+        "backup failed: ERROR:  the standby was promoted during online backup",
+        "could not initiate base backup: ERROR:  checkpoint request failed",
+    ]
+    .map(|cause| format!("pg_basebackup: error: {cause}\n{REMOVED}"));
+    let expected = format!("{promoted}{}{checkpoint}{}", waiting(1, 2), waiting(2, 2));
+    let shown: String = trial
+        .shown(&outcome)
+        .lines()
+        .filter(|line| !line.starts_with("NOTICE"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(shown, expected);
 }
 
 #[test]

@@ -246,3 +246,34 @@ fn is_promotion(error: &ClientError) -> bool {
             .server_message()
             .is_some_and(|message| message.sqlstate() == sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_go_better_the_next_time() {
+        let lost = || ClientError::CopyData(ConnectionError::Closed);
+        let silent = || ConnectionError::Silent(Duration::from_secs(1));
+        let in_the_way = StorageError::DirectoryNotEmpty { path: "d".into() };
+        let full = StorageError::WriteFile { path: "f".into(), source: std::io::Error::other("full").into() };
+        for (error, is_retryable) in [
+            (lost().into(), true),
+            (ClientError::InitiateBackup(silent()).into(), true),
+            (BackupError::ReceiverDied(lost().into()), true),
+            (BackupError::Receiver(ReceiveError::Silent(Duration::ZERO)), true),
+            (BackupError::Receiver(ReceiveError::Terminated), true),
+            (BackupError::Receiver(ReceiveError::TimelineNotPresent(TimelineId::FIRST)), false),
+            (in_the_way.into(), false),
+            (full.into(), false),
+            (BackupError::NoManifest, false),
+            (BackupError::UnexpectedArchive("x".to_owned()), false),
+            (ClientError::UnexpectedPayload.into(), false),
+            (BackupError::Cancelled, false),
+        ] {
+            assert_eq!(error.is_retryable(), is_retryable, "{error:?}");
+        }
+    }
+}

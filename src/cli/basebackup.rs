@@ -129,7 +129,7 @@ impl Tries<'_> {
     async fn run(self, retries: &mut Retries) -> io::Result<Result<(), BackupError>> {
         let mut options = self.plan.options.clone();
         loop {
-            let course = Arc::new(Course::new(Arc::clone(&self.report)));
+            let course = Arc::new(Course::new(self.report.clone()));
             let Err(error) = self.once(&options, Arc::clone(&course)).await? else { return Ok(Ok(())) };
             let Some(pause) = retries.after(&error, &course, self.plan) else { return Ok(Err(error)) };
             if self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

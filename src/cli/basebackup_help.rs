@@ -120,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_each_own_option_about_failures() {
+        let compatibility = include_str!("../../docs/compatibility.md");
+        for option in ["--receive-timeout=SECS", "--retries=N"] {
+            assert!(OWN_OPTIONS.contains(&format!("      {option} ")), "{option}");
+            assert!(compatibility.contains(&format!("| `{option}` |")), "{option}");
+        }
+    }
+
+    #[test]
     fn bb_002_help_lists_what_the_version_has() {
         for (option, since) in [("--incremental=", 17), ("--sync-method=", 17), ("--target=", 15)] {
             for major in [15, 16, 17, 18] {

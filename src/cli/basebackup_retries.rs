@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::basebackup_plan::{Output, Plan};
-use super::basebackup_report::{Report, wants_password};
+use super::basebackup_report::wants_password;
 use super::messages::{Messages, seconds};
 use crate::backup::{BackupError, BackupOptions, CleanUp, Event, Observer, ReceiveSlot, WalMethod};
 use crate::receive::{Backoff, chance};
@@ -78,7 +78,7 @@ fn against_another_try(error: &BackupError, course: &Course, plan: &Plan) -> Opt
 
 /// Passes on what happens in a try, and notes what matters to the next one.
 pub(super) struct Course {
-    report: Arc<Report>,
+    next: Arc<dyn Observer>,
     /// The server has begun to send.
     began: AtomicBool,
     /// Something that was written is still there.
@@ -87,9 +87,9 @@ pub(super) struct Course {
 }
 
 impl Course {
-    pub(super) fn new(report: Arc<Report>) -> Self {
+    pub(super) fn new(next: Arc<dyn Observer>) -> Self {
         let [began, left_traces, made_slot] = [false; 3].map(AtomicBool::new);
-        Self { report, began, left_traces, made_slot }
+        Self { next, began, left_traces, made_slot }
     }
 
     /// What the next try asks for: a slot that is there already is not made again.
@@ -118,6 +118,6 @@ impl Observer for Course {
         if let Some(noted) = noted {
             noted.store(true, Ordering::Relaxed);
         }
-        self.report.observe(event);
+        self.next.observe(event);
     }
 }

@@ -134,6 +134,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_may_do_later() {
+        for (sqlstate, routine, is_of_the_moment) in [
+            ("57P03", "ProcessStartupPacket", true),
+            ("57P01", "ProcessInterrupts", true),
+            ("53300", "InitProcess", true),
+            ("53400", "ReplicationSlotCreate", true),
+            ("53100", "mdextend", false),
+            ("55006", "ReplicationSlotAcquire", true),
+            ("XX000", "RequestCheckpoint", true),
+            ("XX000", "elog", false),
+            ("28P01", "auth_failed", false),
+            ("42704", "ReplicationSlotAcquire", false),
+            ("", "", false),
+        ] {
+            let body = format!("SERROR\0C{sqlstate}\0Mx\0R{routine}\0\0");
+            let error = ServerMessage::parse_error(Bytes::from(body));
+            assert_eq!(error.is_of_the_moment(), is_of_the_moment, "{sqlstate} {routine}");
+        }
+    }
+
+    #[test]
     fn cn_302_a_body_that_breaks_off_keeps_what_it_had() {
         let error = ServerMessage::parse_error(Bytes::from_static(b"SFATAL\0Mx\0Dcut"));
         assert_eq!(error.to_string(), "FATAL:  x");
