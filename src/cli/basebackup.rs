@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::basebackup_plan::{self, Output, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
+use super::basebackup_slot::SlotWatch;
 use super::claimed_version::ClaimedVersion;
 use super::connection_arguments::PasswordPrompt;
 use super::limits::raise_descriptor_limit;
@@ -18,8 +19,8 @@ use super::patient_writer::standard_output;
 use super::signals::{EndingSignal, report_file_size_limit, run_unless_signal, run_until_signal};
 use super::{basebackup_help, help, password_prompt};
 use crate::backup::{
-    self, BackupError, Destination, DirectoryDestination, NoDestination, TarFilesDestination,
-    TarStreamDestination, WalMethod,
+    self, BackupError, BackupOptions, Destination, DirectoryDestination, NoDestination, Observer,
+    TarFilesDestination, TarStreamDestination, WalMethod,
 };
 use crate::conninfo::{Config, Settings};
 use crate::storage::SyncPolicy;
@@ -63,15 +64,19 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
     if let Some(recovery) = plan.options.recovery.as_mut().filter(|_| plan.standby) {
         recovery.primary = Some(settings);
     }
+    let slot = Arc::default();
     loop {
-        match take(&plan, &config, may_ask, messages) {
+        match take(&plan, &config, may_ask, &slot, messages) {
             Ok((Ok(()), None)) => return ExitCode::SUCCESS,
-            Ok((_, Some(signal))) => return signal.end_process(),
+            Ok((Ok(()), Some(signal))) => return signal.end_process(),
             Ok((Err(error), None)) if may_ask && wants_password(&error) => {
                 may_ask = false;
                 config.password = password_prompt::ask();
             }
-            Ok((Err(_), None)) => return ExitCode::FAILURE,
+            Ok((Err(error), signal)) => {
+                let later_signal = slot.settle(&error, &config, messages);
+                return signal.or(later_signal).map_or(ExitCode::FAILURE, EndingSignal::end_process);
+            }
             Err(error) => {
                 messages.error(&format!("could not start: {}", OsError(error)));
                 return ExitCode::FAILURE;
@@ -82,9 +87,17 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
 
 type Outcome = (Result<(), BackupError>, Option<EndingSignal>);
 
-fn take(plan: &Plan, config: &Config, asks_for_password: bool, messages: &Messages) -> io::Result<Outcome> {
+fn take(
+    plan: &Plan,
+    config: &Config,
+    asks_for_password: bool,
+    slot: &Arc<SlotWatch>,
+    messages: &Messages,
+) -> io::Result<Outcome> {
     let (policy, clean_up) = (plan.sync_policy, plan.clean_up);
-    let run = Run { plan, config, report: Arc::new(report(plan, asks_for_password, messages)) };
+    let options = slot.options(&plan.options);
+    let observer = slot.observer(&options, report(plan, asks_for_password, messages));
+    let run = Run { config, options, observer, output: &plan.output };
     match &plan.output {
         Output::Directory { path, wal_directory, tablespace_mappings } => {
             let mut destination = DirectoryDestination::new(path, policy, clean_up)
@@ -113,9 +126,10 @@ fn report(plan: &Plan, asks_for_password: bool, messages: &Messages) -> Report {
 
 /// A backup that is about to be taken.
 struct Run<'a> {
-    plan: &'a Plan,
     config: &'a Config,
-    report: Arc<Report>,
+    options: BackupOptions,
+    observer: Arc<dyn Observer>,
+    output: &'a Output,
 }
 
 impl Run<'_> {
@@ -124,10 +138,10 @@ impl Run<'_> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let token = cancel.clone();
         let work = async {
-            backup::run(self.config, &self.plan.options, destination, self.report, token).await.map(drop)
+            backup::run(self.config, &self.options, destination, self.observer, token).await.map(drop)
         };
         Ok(runtime.block_on(async {
-            match self.plan.output {
+            match self.output {
                 // A reader of standard output that does not read holds up everything but the end of the process.
                 Output::Stdout => run_unless_signal(&cancel, work).await,
                 _ => run_until_signal(&cancel, work).await,

@@ -8,6 +8,7 @@ mod basebackup_arguments;
 mod basebackup_help;
 mod basebackup_plan;
 mod basebackup_report;
+mod basebackup_slot;
 mod claimed_version;
 mod colors;
 mod compression;
