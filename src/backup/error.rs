@@ -230,7 +230,7 @@ impl BackupError {
 
     /// Whether the files that came are worth keeping: the server found corrupt pages and there may be no
     /// better copy of the others (BB-248).
-    pub(super) fn leaves_something_worth_keeping(&self) -> bool {
+    pub fn leaves_something_worth_keeping(&self) -> bool {
         matches!(self, Self::Client(ClientError::ChecksumError(_)))
     }
 }

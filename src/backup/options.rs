@@ -107,7 +107,8 @@ pub enum ReceiveSlot {
     None,
     /// One that exists.
     Existing(String),
-    /// One that is created and stays, also if the backup fails.
+    /// One that is created and stays, also if the backup fails: whoever wants it gone then drops it, and learns from
+    /// [`Event::SlotCreated`](super::Event::SlotCreated) that there is one.
     Create(String),
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::basebackup_plan::{self, Output, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
 use super::basebackup_retries::{Course, Retries};
+use super::basebackup_slot::SlotWatch;
 use super::claimed_version::ClaimedVersion;
 use super::connection_arguments::PasswordPrompt;
 use super::limits::raise_descriptor_limit;
@@ -65,15 +66,19 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
         recovery.primary = Some(settings);
     }
     let mut retries = Retries::new(&plan, messages);
+    let slot = Arc::default();
     loop {
-        match take(&plan, &config, may_ask, &mut retries, messages) {
+        match take(&plan, &config, may_ask, &mut retries, &slot, messages) {
             Ok((Ok(()), None)) => return ExitCode::SUCCESS,
-            Ok((_, Some(signal))) => return signal.end_process(),
+            Ok((Ok(()), Some(signal))) => return signal.end_process(),
             Ok((Err(error), None)) if may_ask && wants_password(&error) => {
                 may_ask = false;
                 config.password = password_prompt::ask();
             }
-            Ok((Err(_), None)) => return ExitCode::FAILURE,
+            Ok((Err(error), signal)) => {
+                let later_signal = slot.settle(&error, &config, messages);
+                return signal.or(later_signal).map_or(ExitCode::FAILURE, EndingSignal::end_process);
+            }
             Err(error) => {
                 messages.error(&format!("could not start: {}", OsError(error)));
                 return ExitCode::FAILURE;
@@ -90,12 +95,13 @@ fn take(
     config: &Config,
     asks_for_password: bool,
     retries: &mut Retries,
+    slot: &Arc<SlotWatch>,
     messages: &Messages,
 ) -> io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cancel = CancellationToken::new();
-    let report = Arc::new(report(plan, asks_for_password, messages));
-    let work = Tries { plan, config, report, cancel: cancel.clone() }.run(retries);
+    let report = report(plan, asks_for_password, messages);
+    let work = Tries { plan, config, report, slot, cancel: cancel.clone() }.run(retries);
     let (outcome, signal) = runtime.block_on(async {
         match plan.output {
             // A reader of standard output that does not read holds up everything but the end of the process.
@@ -121,21 +127,21 @@ fn report(plan: &Plan, asks_for_password: bool, messages: &Messages) -> Report {
 struct Tries<'a> {
     plan: &'a Plan,
     config: &'a Config,
-    report: Arc<Report>,
+    report: Report,
+    slot: &'a Arc<SlotWatch>,
     cancel: CancellationToken,
 }
 
 impl Tries<'_> {
     async fn run(self, retries: &mut Retries) -> io::Result<Result<(), BackupError>> {
-        let mut options = self.plan.options.clone();
         loop {
-            let course = Arc::new(Course::new(self.report.clone()));
+            let options = self.slot.options(&self.plan.options);
+            let course = Arc::new(Course::new(self.slot.observer(&options, self.report.clone())));
             let Err(error) = self.once(&options, Arc::clone(&course)).await? else { return Ok(Ok(())) };
             let Some(pause) = retries.after(&error, &course, self.plan) else { return Ok(Err(error)) };
             if self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(Err(BackupError::Cancelled));
             }
-            options = course.next_options(&options);
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::basebackup_plan::{Output, Plan};
 use super::basebackup_report::wants_password;
 use super::messages::{Messages, seconds};
-use crate::backup::{BackupError, BackupOptions, CleanUp, Event, Observer, ReceiveSlot, WalMethod};
+use crate::backup::{BackupError, CleanUp, Event, Observer};
 use crate::receive::{Backoff, chance};
 
 /// The shortest and the longest pause: servers take seconds to start, and each backup costs them a checkpoint.
@@ -83,25 +83,12 @@ pub(super) struct Course {
     began: AtomicBool,
     /// Something that was written is still there.
     left_traces: AtomicBool,
-    made_slot: AtomicBool,
 }
 
 impl Course {
     pub(super) fn new(next: Arc<dyn Observer>) -> Self {
-        let [began, left_traces, made_slot] = [false; 3].map(AtomicBool::new);
-        Self { next, began, left_traces, made_slot }
-    }
-
-    /// What the next try asks for: a slot that is there already is not made again.
-    pub(super) fn next_options(&self, options: &BackupOptions) -> BackupOptions {
-        let mut options = options.clone();
-        if let WalMethod::Stream { slot, .. } = &mut options.wal
-            && let ReceiveSlot::Create(name) = slot
-            && self.made_slot.load(Ordering::Relaxed)
-        {
-            *slot = ReceiveSlot::Existing(std::mem::take(name));
-        }
-        options
+        let [began, left_traces] = [false; 2].map(AtomicBool::new);
+        Self { next, began, left_traces }
     }
 }
 
@@ -109,7 +96,6 @@ impl Observer for Course {
     fn observe(&self, event: &Event<'_>) {
         let noted = match event {
             Event::CheckpointCompleted => Some(&self.began),
-            Event::SlotCreated { temporary: false, .. } => Some(&self.made_slot),
             Event::CleanUp(CleanUp::Failed(..) | CleanUp::Keeping(..) | CleanUp::KeepingTablespaces) => {
                 Some(&self.left_traces)
             }

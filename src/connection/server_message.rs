@@ -20,6 +20,8 @@ pub mod sqlstate {
     pub const DATA_CORRUPTED: &str = "XX001";
     /// There is a replication slot of that name already.
     pub const DUPLICATE_OBJECT: &str = "42710";
+    /// What is named does not exist, such as a replication slot.
+    pub const UNDEFINED_OBJECT: &str = "42704";
     /// The server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
     /// The password is wrong.

@@ -27,6 +27,7 @@ mod cluster_directory;
 mod cluster_tls;
 mod committer;
 pub mod durability;
+pub mod failing_calls;
 mod installation;
 pub mod kerberos;
 pub mod lied_to;
