@@ -89,13 +89,16 @@ fn a_lost_connection_is_made_again_from_a_clean_start() {
     verify(cluster.installation(), &trial.out(), &[]);
     assert_eq!(cluster.psql("SELECT slot_name, temporary, active FROM pg_replication_slots"), "made|f|f");
 
-    // With the last retry it gives up, and nothing is left.
+    // With the last retry it gives up, and nothing is left, on the server neither.
     let again = Trial::new();
-    let proxy = MessageProxy::start(cluster.port(), vec![CUT_IN_DATA; 2]);
-    let outcome = again.run(&proxy.conninfo(), &["--retries=1", "-Ft", "-X", "none"]).run().expect_code(1);
-    let giving_up = "pg_basebackup: error: giving up after retry 1 of 1\n";
+    let proxy = MessageProxy::start(cluster.port(), vec![CUT_IN_DATA, Fate::Clean, CUT_IN_DATA]);
+    let run = again.run(&proxy.conninfo(), &["--retries=1", "-Ft", "-C", "-S", "other"]);
+    let outcome = run.run().expect_code(1);
+    let giving_up = "pg_basebackup: error: giving up after retry 1 of 1\n\
+                     pg_basebackup: dropped replication slot \"other\", which this run had created\n";
     assert_eq!(again.shown(&outcome), format!("{LOST}{REMOVED}{}{LOST}{REMOVED}{giving_up}", waiting(1, 1)));
     assert!(!again.out().exists());
+    assert_eq!(cluster.psql("SELECT slot_name FROM pg_replication_slots"), "made");
 
     // A try that failed has no slot any more, and the next one makes a slot of its own.
     let again = Trial::new();
