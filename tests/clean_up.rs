@@ -173,14 +173,6 @@ fn bb_193_the_receiver_of_wal_dies() {
     wait_until_nothing_replicates(&cluster);
 }
 
-/// A slot that was asked for by name outlives the backup that failed, as the manual says.
-#[test]
-fn bb_119_a_permanent_slot_stays() {
-    let cluster = Cluster::builder(MAJOR).start();
-    disturbed(&cluster, &["-D", "DIR/out", "-C", "-S", "kept"], |_| {}, end_backup_sender);
-    assert_eq!(cluster.psql("SELECT slot_name, temporary FROM pg_replication_slots"), "kept|f");
-}
-
 #[test]
 fn bb_099_the_server_goes_away() {
     for mode in [StopMode::Fast, StopMode::Immediate] {

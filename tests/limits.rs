@@ -17,7 +17,9 @@ fn backup(program: &Personality, cluster: &Cluster, out: &Path, more: &[&str]) -
 #[track_caller]
 fn assert_disk_full(outcome: &Outcome, disk: &SmallDisk, lines_after: &str) {
     let out = disk.path().join("out");
-    let (first, rest) = outcome.stderr.split_once('\n').unwrap();
+    let (warning, errors) = outcome.stderr.split_once('\n').unwrap();
+    assert!(warning.starts_with("pg_basebackup: warning: file system of "), "{}", outcome.stderr);
+    let (first, rest) = errors.split_once('\n').unwrap();
     let begin = format!("pg_basebackup: error: could not write to file \"{}/", out.display());
     assert!(
         first.starts_with(&begin) && first.ends_with("\": No space left on device"),

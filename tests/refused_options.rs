@@ -241,7 +241,8 @@ fn bb_001_bb_014_options_and_abbreviations_of_each_version() {
 #[test]
 fn bb_001_abbreviations_mean_what_they_always_meant() {
     let own = ["no-password-in-conninfo", "primary-slot-name", "promote-trigger-file", "restore-command"];
-    let own = own.into_iter().chain(["recovery-target", "recovery-target-name"]);
+    let own =
+        own.into_iter().chain(["recovery-target", "recovery-target-name", "receive-timeout", "retries"]);
     let (complaint, _) = refusals(18, &["--=1"]);
     let (_, names) = complaint.split_once("possibilities: ").unwrap();
     let options = names.lines().next().unwrap().split(' ').map(|name| name.trim_matches(['\'', '-']));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,9 @@ use crate::conninfo::Config;
 use crate::protocol::CreateSlot;
 use crate::receive::{ReceiveError, ReceiveOptions, ReceiveReport, WalArchive, stream};
 use crate::types::{Lsn, OsError};
+
+/// How long a run that was cancelled waits for the answer about a slot.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the receiver is asked for.
 pub(super) struct Request {
@@ -119,9 +123,7 @@ impl Receiver {
         ready: oneshot::Sender<Result<(), BackupError>>,
         outcome: oneshot::Sender<Result<ReceiveReport, ReceiveError>>,
     ) {
-        let cancel = self.cancel.clone();
-        let prepared = cancel.run_until_cancelled(self.prepare()).await;
-        let mut client = match prepared.unwrap_or(Err(BackupError::Cancelled)) {
+        let mut client = match self.prepare().await {
             Ok(client) => client,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -139,12 +141,8 @@ impl Receiver {
 
     /// Connects and makes the slot that the options name.
     async fn prepare(&mut self) -> Result<ReplicationClient, BackupError> {
-        let mut client = ReplicationClient::connect_with(&self.request.config, self.notices.clone())
-            .await
-            .map_err(BackupError::ConnectReceiver)?;
-        client.require_integer_datetimes()?;
-        // Every connection of the reference asks, and operators expect the same commands (BB-073).
-        client.data_directory_mode().await?;
+        let connected = self.cancel.run_until_cancelled(self.connect()).await;
+        let mut client = connected.unwrap_or(Err(BackupError::Cancelled))?;
         let name = match &self.request.slot {
             ReceiveSlot::None => None,
             ReceiveSlot::Existing(name) | ReceiveSlot::Create(name) => Some(name.clone()),
@@ -157,11 +155,51 @@ impl Receiver {
         if let Some(name) = &name
             && (temporary || matches!(self.request.slot, ReceiveSlot::Create(_)))
         {
-            let slot = CreateSlot { name: name.clone(), temporary, reserve_wal: true };
-            client.create_physical_slot(&slot).await?;
-            self.observer.observe(&Event::SlotCreated { name, temporary });
+            self.create_slot(&mut client, name, temporary).await?;
         }
         self.request.options.slot = name;
         Ok(client)
+    }
+
+    async fn connect(&self) -> Result<ReplicationClient, BackupError> {
+        let mut client = ReplicationClient::connect_with(&self.request.config, self.notices.clone())
+            .await
+            .map_err(BackupError::ConnectReceiver)?;
+        client.set_receive_timeout(self.request.options.receive_timeout);
+        client.require_integer_datetimes()?;
+        // Every connection of the reference asks, and operators expect the same commands (BB-073).
+        client.data_directory_mode().await?;
+        Ok(client)
+    }
+
+    /// Makes the slot, and makes known whether there is one now: its answer is waited for also when the run is
+    /// cancelled meanwhile.
+    async fn create_slot(
+        &self,
+        client: &mut ReplicationClient,
+        name: &str,
+        temporary: bool,
+    ) -> Result<(), BackupError> {
+        let host = client.host().clone();
+        let slot = CreateSlot { name: name.to_owned(), temporary, reserve_wal: true };
+        let created = self.answer(client.create_physical_slot(&slot)).await;
+        match &created {
+            Some(Ok(())) => self.observer.observe(&Event::SlotCreated { name, temporary, host: &host }),
+            Some(Err(error)) if error.server_message().is_some() => {}
+            _ if temporary => {}
+            _ => self.observer.observe(&Event::SlotInDoubt { name }),
+        }
+        Ok(created.ok_or(BackupError::Cancelled)??)
+    }
+
+    /// Waits for an answer; once the run is cancelled only for a while.
+    async fn answer<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Some(answer),
+            () = self.cancel.cancelled() => {}
+        }
+        tokio::time::timeout(ANSWER_PATIENCE, answer).await.ok()
     }
 }

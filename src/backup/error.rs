@@ -6,7 +6,7 @@ use super::recovery_conf::InvalidRecovery;
 use super::verify_in_flight::Difference;
 use crate::client::ClientError;
 use crate::compress::{CompressError, InvalidCompression};
-use crate::connection::ConnectError;
+use crate::connection::{ConnectError, ConnectionError, sqlstate};
 use crate::manifest::ManifestError;
 use crate::protocol::{ResultSetError, UnsupportedServer};
 use crate::receive::ReceiveError;
@@ -179,14 +179,21 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// Whether the same may succeed later.
+    /// Whether another backup may go better without anybody looking after it: a connection broke or could not be
+    /// made, the server was silent, not ready or too busy, or a standby was promoted.
+    ///
+    /// Not among them is what says that something is wrong with the disk here, or with what the server sends: a backup
+    /// that differs from its manifest, or damaged WAL, is not to be made good by luck.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(error) | Self::ConnectReceiver(error) => error.is_retryable(),
-            Self::Client(error) => error.is_retryable(),
-            Self::Storage(error) => error.is_retryable(),
-            Self::ReceiverDied(error) | Self::Receiver(error) => error.is_retryable(),
-            Self::Verification(_) | Self::Manifest(_) | Self::Tar(_) => true,
+            Self::Client(error) => error.is_retryable() || is_promotion(error),
+            Self::ReceiverDied(error) | Self::Receiver(error) => match error {
+                ReceiveError::Client(error) => error.is_retryable(),
+                ReceiveError::Connect(error) => error.is_retryable(),
+                ReceiveError::Silent(_) | ReceiveError::Terminated => true,
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -212,13 +219,61 @@ impl BackupError {
                     .to_owned(),
             ),
             Self::RecoverySettings(error) => error.hint().map(str::to_owned),
+            Self::Client(ClientError::InitiateBackup(ConnectionError::Silent(_))) => Some(
+                "The server says nothing while it writes a checkpoint: use --checkpoint=fast, or a longer \
+                 --receive-timeout."
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
 
     /// Whether the files that came are worth keeping: the server found corrupt pages and there may be no
     /// better copy of the others (BB-248).
-    pub(super) fn leaves_something_worth_keeping(&self) -> bool {
+    pub fn leaves_something_worth_keeping(&self) -> bool {
         matches!(self, Self::Client(ClientError::ChecksumError(_)))
+    }
+}
+
+/// Whether the server broke the backup off because it is a standby no more.
+fn is_promotion(error: &ClientError) -> bool {
+    let is_under_way = matches!(
+        error,
+        ClientError::CopyStream(_) | ClientError::BackupFailed(_) | ClientError::FinalReceive(_)
+    );
+    is_under_way
+        && error
+            .server_message()
+            .is_some_and(|message| message.sqlstate() == sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_go_better_the_next_time() {
+        let lost = || ClientError::CopyData(ConnectionError::Closed);
+        let silent = || ConnectionError::Silent(Duration::from_secs(1));
+        let in_the_way = StorageError::DirectoryNotEmpty { path: "d".into() };
+        let full = StorageError::WriteFile { path: "f".into(), source: std::io::Error::other("full").into() };
+        for (error, is_retryable) in [
+            (lost().into(), true),
+            (ClientError::InitiateBackup(silent()).into(), true),
+            (BackupError::ReceiverDied(lost().into()), true),
+            (BackupError::Receiver(ReceiveError::Silent(Duration::ZERO)), true),
+            (BackupError::Receiver(ReceiveError::Terminated), true),
+            (BackupError::Receiver(ReceiveError::TimelineNotPresent(TimelineId::FIRST)), false),
+            (in_the_way.into(), false),
+            (full.into(), false),
+            (BackupError::NoManifest, false),
+            (BackupError::UnexpectedArchive("x".to_owned()), false),
+            (ClientError::UnexpectedPayload.into(), false),
+            (BackupError::Cancelled, false),
+        ] {
+            assert_eq!(error.is_retryable(), is_retryable, "{error:?}");
+        }
     }
 }

@@ -35,6 +35,7 @@ mod recovery_options;
 mod reference_manifest;
 mod run;
 mod server_support;
+mod space;
 mod statements;
 mod transfer;
 pub mod verify_in_flight;
@@ -51,3 +52,4 @@ pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, Wa
 pub use recovery_conf::InvalidRecovery;
 pub use recovery_options::{RecoveryOptions, RecoveryRole, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};
+pub use space::LittleSpace;

@@ -1,7 +1,9 @@
 use std::path::Path;
 
 use super::error::BackupError;
+use super::space::LittleSpace;
 use crate::connection::Notice;
+use crate::conninfo::Host;
 use crate::protocol::{EndPoint, StartPoint};
 use crate::types::ServerVersion;
 
@@ -33,9 +35,19 @@ pub enum Event<'a> {
     SlotCreated {
         /// Its name.
         name: &'a str,
-        /// Whether it goes with the connection.
+        /// Whether it goes with the connection. One that does not stays whatever becomes of the backup.
         temporary: bool,
+        /// The server that has it.
+        host: &'a Host,
     },
+    /// The second connection asked for a replication slot that outlives it, and got no answer: there may be one, and
+    /// it may have been there before.
+    SlotInDoubt {
+        /// Its name.
+        name: &'a str,
+    },
+    /// A file system has less room than the backup is going to take there, if the server's estimate is right.
+    LittleSpace(&'a LittleSpace),
     /// The state of the transfer.
     Progress(Progress<'a>),
     /// Where the backup ends.
@@ -93,6 +105,8 @@ pub enum DirectoryRole {
     Data,
     /// The directory of the write-ahead log, where it is a separate one.
     Wal,
+    /// The directory of a tablespace.
+    Tablespace,
 }
 
 /// Observes nothing.

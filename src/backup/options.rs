@@ -33,6 +33,13 @@ pub struct BackupOptions {
     pub incremental: Option<PathBuf>,
     /// What a server of the backup shall recover, and from where; the settings for that are put into it.
     pub recovery: Option<RecoveryOptions>,
+    /// How long the server may be silent, on either connection, while it is waited for, until it counts as dead; none
+    /// waits for ever. It also bounds each attempt to connect where the configuration has no `connect_timeout`.
+    ///
+    /// A server that lives is silent while it writes the checkpoint that the backup starts from, and, without WAL in
+    /// the backup, at its end, while it waits for WAL to be archived. While the destination is busy, nothing is waited
+    /// for.
+    pub receive_timeout: Option<Duration>,
 }
 
 impl Default for BackupOptions {
@@ -51,6 +58,7 @@ impl Default for BackupOptions {
             target: None,
             incremental: None,
             recovery: None,
+            receive_timeout: None,
         }
     }
 }
@@ -99,7 +107,8 @@ pub enum ReceiveSlot {
     None,
     /// One that exists.
     Existing(String),
-    /// One that is created and stays, also if the backup fails.
+    /// One that is created and stays, also if the backup fails: whoever wants it gone then drops it, and learns from
+    /// [`Event::SlotCreated`](super::Event::SlotCreated) that there is one.
     Create(String),
 }
 

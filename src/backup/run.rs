@@ -14,18 +14,19 @@ use super::intake::{Intake, TakenIn, Verified};
 use super::location::ArchiveLocation;
 use super::member_injection::{InjectedAttributes, MemberInjection};
 use super::observer::{Event, Observer};
-use super::options::{BackupOptions, WalMethod};
+use super::options::{BackupOptions, Compression, WalMethod};
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
 use super::reference_manifest;
 use super::server_support::{check_server, manifest_request};
+use super::space::LittleSpace;
 use super::transfer::Transfer;
 use super::verify_in_flight::{Compared, ReceivedFiles};
 use crate::client::{BackupEvent, BackupStream, ClientError, ReplicationClient};
 use crate::connection::{Notice, NoticeHandler};
 use crate::conninfo::Config;
 use crate::manifest::ChecksumAlgorithm;
-use crate::protocol::{EndPoint, ManifestRequest, ServerFeatures, StartPoint, SystemIdentity};
+use crate::protocol::{EndPoint, ManifestRequest, ServerFeatures, StartPoint, SystemIdentity, Tablespace};
 use crate::receive::ReceiveOptions;
 use crate::storage::Access;
 use crate::types::{OsError, SegmentSize, ServerVersion};
@@ -66,7 +67,8 @@ pub async fn run<D: Destination + 'static>(
     let cancel = cancel.child_token();
     let _cancel_on_drop = cancel.clone().drop_guard();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_error)?;
-    let (config, options) = (config.clone(), options.clone());
+    let (mut config, options) = (config.clone(), options.clone());
+    config.connect_timeout = config.connect_timeout.or(options.receive_timeout);
     let (sender, outcome) = oneshot::channel();
     let work = move || {
         let backup = Backup { config, options, observer, cancel };
@@ -114,6 +116,7 @@ impl Backup {
     /// The steps in the order that operators know from `pg_stat_activity` and the log (BB-071).
     async fn take<D: Destination>(&self, destination: &mut D) -> Result<BackupReport, BackupError> {
         let mut client = ReplicationClient::connect_with(&self.config, self.notices()).await?;
+        client.set_receive_timeout(self.options.receive_timeout);
         client.require_integer_datetimes()?;
         let access = Access::of_data_directory(client.data_directory_mode().await?);
         if self.comes_here() {
@@ -191,6 +194,7 @@ impl Backup {
         };
         if self.comes_here() {
             destination.prepare(&preparation)?;
+            self.warn_of_little_space(destination, &tablespaces, &locations, server.segment_size);
         }
         let mut wal = self.start_receiver(start, server, &preparation, destination).await?;
 
@@ -339,10 +343,31 @@ impl Backup {
                 slot: None,
                 status_interval: *status_interval,
                 synchronous: false,
+                receive_timeout: self.options.receive_timeout,
             },
             archive: destination.wal_archive(preparation)?,
         };
         AccompanyingWal::start(request, self.notices(), Arc::clone(&self.observer)).await.map(Some)
+    }
+
+    /// Compares the server's estimate with the room there is. What it estimates is neither compressed nor an increment.
+    fn warn_of_little_space<D: Destination>(
+        &self,
+        destination: &D,
+        tablespaces: &[Tablespace],
+        locations: &[ArchiveLocation],
+        segment_size: SegmentSize,
+    ) {
+        let is_compressed =
+            destination.form() != Form::Members && self.options.compression != Compression::None;
+        if !self.options.estimate_size || self.options.incremental.is_some() || is_compressed {
+            return;
+        }
+        // The estimate is without WAL, which comes by whole segments.
+        let wal = if self.options.wal == WalMethod::None { 0 } else { segment_size.as_u64() };
+        for short in LittleSpace::of(destination, tablespaces, locations, wal) {
+            self.observer.observe(&Event::LittleSpace(&short));
+        }
     }
 
     fn notices(&self) -> NoticeHandler {

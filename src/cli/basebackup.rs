@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::basebackup_plan::{self, Output, Plan};
 use super::basebackup_report::{Report, Verbosity, wants_password};
+use super::basebackup_retries::{Course, Retries};
+use super::basebackup_slot::SlotWatch;
 use super::claimed_version::ClaimedVersion;
 use super::connection_arguments::PasswordPrompt;
 use super::limits::raise_descriptor_limit;
@@ -18,7 +20,7 @@ use super::patient_writer::standard_output;
 use super::signals::{EndingSignal, report_file_size_limit, run_unless_signal, run_until_signal};
 use super::{basebackup_help, help, password_prompt};
 use crate::backup::{
-    self, BackupError, Destination, DirectoryDestination, NoDestination, TarFilesDestination,
+    self, BackupError, BackupOptions, Destination, DirectoryDestination, NoDestination, TarFilesDestination,
     TarStreamDestination, WalMethod,
 };
 use crate::conninfo::{Config, Settings};
@@ -63,15 +65,20 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
     if let Some(recovery) = plan.options.recovery.as_mut().filter(|_| plan.standby) {
         recovery.primary = Some(settings);
     }
+    let mut retries = Retries::new(&plan, messages);
+    let slot = Arc::default();
     loop {
-        match take(&plan, &config, may_ask, messages) {
+        match take(&plan, &config, may_ask, &mut retries, &slot, messages) {
             Ok((Ok(()), None)) => return ExitCode::SUCCESS,
-            Ok((_, Some(signal))) => return signal.end_process(),
+            Ok((Ok(()), Some(signal))) => return signal.end_process(),
             Ok((Err(error), None)) if may_ask && wants_password(&error) => {
                 may_ask = false;
                 config.password = password_prompt::ask();
             }
-            Ok((Err(_), None)) => return ExitCode::FAILURE,
+            Ok((Err(error), signal)) => {
+                let later_signal = slot.settle(&error, &config, messages);
+                return signal.or(later_signal).map_or(ExitCode::FAILURE, EndingSignal::end_process);
+            }
             Err(error) => {
                 messages.error(&format!("could not start: {}", OsError(error)));
                 return ExitCode::FAILURE;
@@ -82,22 +89,27 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
 
 type Outcome = (Result<(), BackupError>, Option<EndingSignal>);
 
-fn take(plan: &Plan, config: &Config, asks_for_password: bool, messages: &Messages) -> io::Result<Outcome> {
-    let (policy, clean_up) = (plan.sync_policy, plan.clean_up);
-    let run = Run { plan, config, report: Arc::new(report(plan, asks_for_password, messages)) };
-    match &plan.output {
-        Output::Directory { path, wal_directory, tablespace_mappings } => {
-            let mut destination = DirectoryDestination::new(path, policy, clean_up)
-                .with_tablespace_mappings(tablespace_mappings.clone());
-            if let Some(path) = wal_directory {
-                destination = destination.with_wal_directory(path);
-            }
-            run.into(destination)
+/// Takes the backup, and takes it again where that is wanted, until a signal comes.
+fn take(
+    plan: &Plan,
+    config: &Config,
+    asks_for_password: bool,
+    retries: &mut Retries,
+    slot: &Arc<SlotWatch>,
+    messages: &Messages,
+) -> io::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cancel = CancellationToken::new();
+    let report = report(plan, asks_for_password, messages);
+    let work = Tries { plan, config, report, slot, cancel: cancel.clone() }.run(retries);
+    let (outcome, signal) = runtime.block_on(async {
+        match plan.output {
+            // A reader of standard output that does not read holds up everything but the end of the process.
+            Output::Stdout => run_unless_signal(&cancel, work).await,
+            _ => run_until_signal(&cancel, work).await,
         }
-        Output::TarFiles(path) => run.into(TarFilesDestination::new(path, policy, clean_up)),
-        Output::Stdout => run.into(TarStreamDestination::new(standard_output()?)),
-        Output::Target => run.into(NoDestination),
-    }
+    });
+    Ok((outcome?, signal))
 }
 
 fn report(plan: &Plan, asks_for_password: bool, messages: &Messages) -> Report {
@@ -112,26 +124,56 @@ fn report(plan: &Plan, asks_for_password: bool, messages: &Messages) -> Report {
 }
 
 /// A backup that is about to be taken.
-struct Run<'a> {
+struct Tries<'a> {
     plan: &'a Plan,
     config: &'a Config,
-    report: Arc<Report>,
+    report: Report,
+    slot: &'a Arc<SlotWatch>,
+    cancel: CancellationToken,
 }
 
-impl Run<'_> {
-    fn into<D: Destination + 'static>(self, destination: D) -> io::Result<Outcome> {
-        let cancel = CancellationToken::new();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let token = cancel.clone();
-        let work = async {
-            backup::run(self.config, &self.plan.options, destination, self.report, token).await.map(drop)
-        };
-        Ok(runtime.block_on(async {
-            match self.plan.output {
-                // A reader of standard output that does not read holds up everything but the end of the process.
-                Output::Stdout => run_unless_signal(&cancel, work).await,
-                _ => run_until_signal(&cancel, work).await,
+impl Tries<'_> {
+    async fn run(self, retries: &mut Retries) -> io::Result<Result<(), BackupError>> {
+        loop {
+            let options = self.slot.options(&self.plan.options);
+            let course = Arc::new(Course::new(self.slot.observer(&options, self.report.clone())));
+            let Err(error) = self.once(&options, Arc::clone(&course)).await? else { return Ok(Ok(())) };
+            let Some(pause) = retries.after(&error, &course, self.plan) else { return Ok(Err(error)) };
+            if self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Ok(Err(BackupError::Cancelled));
             }
-        }))
+        }
+    }
+
+    async fn once(
+        &self,
+        options: &BackupOptions,
+        course: Arc<Course>,
+    ) -> io::Result<Result<(), BackupError>> {
+        let (policy, clean_up) = (self.plan.sync_policy, self.plan.clean_up);
+        Ok(match &self.plan.output {
+            Output::Directory { path, wal_directory, tablespace_mappings } => {
+                let mut destination = DirectoryDestination::new(path, policy, clean_up)
+                    .with_tablespace_mappings(tablespace_mappings.clone());
+                if let Some(path) = wal_directory {
+                    destination = destination.with_wal_directory(path);
+                }
+                self.into(destination, options, course).await
+            }
+            Output::TarFiles(path) => {
+                self.into(TarFilesDestination::new(path, policy, clean_up), options, course).await
+            }
+            Output::Stdout => self.into(TarStreamDestination::new(standard_output()?), options, course).await,
+            Output::Target => self.into(NoDestination, options, course).await,
+        })
+    }
+
+    async fn into<D: Destination + 'static>(
+        &self,
+        destination: D,
+        options: &BackupOptions,
+        course: Arc<Course>,
+    ) -> Result<(), BackupError> {
+        backup::run(self.config, options, destination, course, self.cancel.clone()).await.map(drop)
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::claimed_version::ClaimedVersion;
 use super::connection_arguments::ConnectionArguments;
-use super::getopt::{self, Dialect, FirstArgumentOnly, Refusal, refuse_operands};
+use super::getopt::{self, Dialect, FirstArgumentOnly, OWN_OPTIONS, Refusal, refuse_operands};
 use super::recovery_arguments::RecoveryArguments;
 use super::value_parsers::{Named, path, text};
 use super::values::{self, Format, SyncMethod, WalMethod};
@@ -19,6 +19,9 @@ use crate::protocol::{Checkpoint, ServerTarget};
 
 /// Options that came after PostgreSQL 15, each with the major version that brought it.
 const LATER_OPTIONS: [(&str, u32); 2] = [("incremental", 17), ("sync-method", 17)];
+
+/// More than anybody waits for.
+const MOST_RETRIES: u32 = 1000;
 
 /// What was typed; the options in the order in which ambiguous ones are named.
 #[derive(Debug, Args)]
@@ -89,8 +92,20 @@ pub(super) struct Typed {
     pub(super) sync_method: Option<SyncMethod>,
     #[command(flatten)]
     pub(super) recovery: RecoveryArguments,
+    #[command(flatten)]
+    pub(super) patience: PatienceArguments,
     /// There must be none.
     operands: Vec<OsString>,
+}
+
+/// Options of our own: what happens when the server or the network fails.
+#[derive(Debug, Args)]
+#[command(next_help_heading = OWN_OPTIONS)]
+pub(super) struct PatienceArguments {
+    #[arg(long, value_parser = text(|text| values::seconds("--receive-timeout", text, 0)))]
+    pub(super) receive_timeout: Option<u32>,
+    #[arg(long, value_parser = text(|text| values::integer("--retries", text, 0..=MOST_RETRIES)))]
+    pub(super) retries: Option<u32>,
 }
 
 /// Reads a command line; the first argument is the program's name.

@@ -97,6 +97,10 @@ Options that PostgreSQL's pg_basebackup does not have (never abbreviated):
       --promote-trigger-file=PATH
                                  with -R, servers before 16: file that promotes the standby
       --no-password-in-conninfo  with -R: the standby finds its password in a password file
+      --receive-timeout=SECS     how long a server may be silent until it counts as dead
+                                 (default: 0, for ever)
+      --retries=N                take a backup again, up to N times, that failed because of
+                                 the network or a server that was not ready (default: 0)
 Without -R the recovery options make the backup one that recovers from an archive.
 ";
 
@@ -112,6 +116,15 @@ mod tests {
     fn bb_002_help_lines_fit_a_terminal() {
         for line in text_of(18).lines() {
             assert!(line.len() <= 95, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_each_own_option_about_failures() {
+        let compatibility = include_str!("../../docs/compatibility.md");
+        for option in ["--receive-timeout=SECS", "--retries=N"] {
+            assert!(OWN_OPTIONS.contains(&format!("      {option} ")), "{option}");
+            assert!(compatibility.contains(&format!("| `{option}` |")), "{option}");
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) standby: bool,
     pub(super) sync_policy: SyncPolicy,
     pub(super) clean_up: CleanUpPolicy,
+    /// How often a backup that failed is taken again.
+    pub(super) retries: u32,
     pub(super) progress: bool,
     pub(super) verbose: bool,
 }
@@ -63,6 +65,8 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
     let compression = compression(&typed, claim)?;
     check_wal(&typed)?;
     check_reports(&typed)?;
+    let retries = typed.patience.retries.unwrap_or(0);
+    refuse_if(typed.no_clean && retries > 0, "--no-clean and --retries are incompatible options")?;
     let (output, target) = (output(&typed), typed.target());
     let recovery = typed.recovery.options(typed.write_recovery_conf)?;
     let wal = match typed.wal_method.unwrap_or(WalMethod::Stream) {
@@ -93,6 +97,11 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
         target,
         incremental: typed.incremental,
         recovery,
+        receive_timeout: typed
+            .patience
+            .receive_timeout
+            .filter(|&timeout| timeout > 0)
+            .map(|timeout| Duration::from_secs(timeout.into())),
     };
     Ok(Plan {
         connection: typed.connection,
@@ -104,7 +113,12 @@ fn plan(typed: Typed, claim: ClaimedVersion) -> Result<Plan, Refusal> {
             (false, SyncMethod::Fsync) => SyncPolicy::Durable,
             (false, SyncMethod::Syncfs) => SyncPolicy::FileSystem,
         },
-        clean_up: if typed.no_clean { CleanUpPolicy::Keep } else { CleanUpPolicy::Undo },
+        clean_up: match (typed.no_clean, retries) {
+            (true, _) => CleanUpPolicy::Keep,
+            (false, 0) => CleanUpPolicy::Undo,
+            (false, _) => CleanUpPolicy::UndoEverything,
+        },
+        retries,
         progress: typed.progress,
         verbose: typed.verbose,
     })

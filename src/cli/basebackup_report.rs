@@ -27,6 +27,7 @@ pub(super) struct Verbosity {
 }
 
 /// Prints what happens.
+#[derive(Clone)]
 pub(super) struct Report {
     messages: Messages,
     verbosity: Verbosity,
@@ -90,6 +91,7 @@ impl Report {
         let name = |role: &DirectoryRole| match role {
             DirectoryRole::Data => "data directory",
             DirectoryRole::Wal => "WAL directory",
+            DirectoryRole::Tablespace => "tablespace directory",
         };
         match what {
             CleanUp::Removing(role, path) => {
@@ -133,12 +135,18 @@ impl Observer for Report {
             Event::StartPoint(start) if self.verbosity.includes_wal => self
                 .step(&format!("write-ahead log start point: {} on timeline {}", start.lsn, start.timeline)),
             Event::StartingReceiver => self.step("starting background WAL receiver"),
-            Event::SlotCreated { name, temporary: true } => {
+            Event::SlotCreated { name, temporary: true, .. } => {
                 self.step(&format!("created temporary replication slot \"{name}\""));
             }
-            Event::SlotCreated { name, temporary: false } => {
+            Event::SlotCreated { name, temporary: false, .. } => {
                 self.step(&format!("created replication slot \"{name}\""));
             }
+            Event::LittleSpace(space) => self.messages.warning(&format!(
+                "file system of \"{}\" has {} free, but the backup needs about {} there",
+                space.path.display(),
+                readable(space.free),
+                readable(space.needed)
+            )),
             Event::Progress(progress) => self.progress(progress),
             Event::EndPoint(end) if self.verbosity.includes_wal => {
                 self.step(&format!("write-ahead log end point: {}", end.lsn));
@@ -177,6 +185,18 @@ fn progress_line(progress: &Progress<'_>, with_file: bool) -> String {
     }
 }
 
+/// Bytes in a unit that makes the number short; of units, PostgreSQL's.
+fn readable(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("TB", 40), ("GB", 30), ("MB", 20)];
+    match UNITS.into_iter().find(|(_, bits)| bytes >> bits > 0) {
+        Some((unit, bits)) => {
+            let tenths = (u128::from(bytes) * 10) >> bits;
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{} kB", bytes / 1024),
+    }
+}
+
 /// The path, or its end where it is longer than 35 characters.
 fn shortened(path: &Path) -> String {
     const WIDTH: usize = 35;
@@ -204,6 +224,20 @@ mod tests {
         // Of whole kilobytes.
         let little = Progress { total: 21 << 10, done: 4000, ..progress(None) };
         assert_eq!(progress_line(&little, false), " 3/21 kB (14%), 0/1 tablespace");
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        for (bytes, expected) in [
+            (0, "0 kB"),
+            (1023 << 10, "1023 kB"),
+            (1 << 20, "1.0 MB"),
+            (23_500_000, "22.4 MB"),
+            ((1 << 40) - 1, "1023.9 GB"),
+            (u64::MAX, "16777215.9 TB"),
+        ] {
+            assert_eq!(readable(bytes), expected);
+        }
     }
 
     #[test]

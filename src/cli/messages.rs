@@ -132,6 +132,15 @@ fn without_control(text: &str) -> Cow<'_, str> {
     if text.contains(drives) { text.replace(drives, "\u{fffd}").into() } else { text.into() }
 }
 
+/// Seconds with at most one decimal, which says something unless there is nothing to say.
+pub(super) fn seconds(duration: Duration) -> String {
+    let tenths = duration.as_millis().div_ceil(100);
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => whole.to_string(),
+        (whole, tenth) => format!("{whole}.{tenth}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +153,15 @@ mod tests {
             ("C1: \u{9b}31m", "C1: \u{fffd}31m"),
         ] {
             assert_eq!(without_control(text), expected);
+        }
+    }
+
+    #[test]
+    fn rw_055_pauses_are_told_in_seconds() {
+        for (millis, text) in
+            [(0, "0"), (1, "0.1"), (99, "0.1"), (400, "0.4"), (401, "0.5"), (4950, "5"), (5000, "5")]
+        {
+            assert_eq!(seconds(Duration::from_millis(millis)), text);
         }
     }
 }

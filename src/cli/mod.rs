@@ -8,6 +8,8 @@ mod basebackup_arguments;
 mod basebackup_help;
 mod basebackup_plan;
 mod basebackup_report;
+mod basebackup_retries;
+mod basebackup_slot;
 mod claimed_version;
 mod colors;
 mod compression;

@@ -2,9 +2,8 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use super::messages::Messages;
+use super::messages::{Messages, seconds};
 use super::receiver_status::State;
 use super::receivewal_plan::{Action, Plan};
 use super::status_file::StatusFile;
@@ -151,29 +150,6 @@ impl Observer for Report {
             }
             Event::Notice(notice) => self.notice(notice),
             Event::Warning(warning) => self.messages.warning(&warning.to_string()),
-        }
-    }
-}
-
-/// Seconds with at most one decimal, which says something unless there is nothing to say.
-fn seconds(duration: Duration) -> String {
-    let tenths = duration.as_millis().div_ceil(100);
-    match (tenths / 10, tenths % 10) {
-        (whole, 0) => whole.to_string(),
-        (whole, tenth) => format!("{whole}.{tenth}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rw_055_pauses_are_told_in_seconds() {
-        for (millis, text) in
-            [(0, "0"), (1, "0.1"), (99, "0.1"), (400, "0.4"), (401, "0.5"), (4950, "5"), (5000, "5")]
-        {
-            assert_eq!(seconds(Duration::from_millis(millis)), text);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::num::IntErrorKind;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -84,17 +85,23 @@ pub(super) fn status_interval(text: &str) -> Result<u32, InvalidValue> {
 /// Whole seconds, at least so many and at most what fits into 31 bits of milliseconds.
 pub(super) fn seconds(option: &str, text: &str, lowest: u32) -> Result<u32, InvalidValue> {
     const LARGEST: u32 = i32::MAX as u32 / 1000;
+    integer(option, text, lowest..=LARGEST)
+}
+
+/// A whole number in that range.
+pub(super) fn integer(option: &str, text: &str, range: RangeInclusive<u32>) -> Result<u32, InvalidValue> {
     // Nothing at all counts as zero, as C reads it.
     let digits = match text.trim_matches(is_c_space) {
         "" => "0",
         digits => digits,
     };
-    let seconds = match digits.parse::<i64>() {
-        Ok(seconds) => u32::try_from(seconds).ok().filter(|seconds| (lowest..=LARGEST).contains(seconds)),
+    let number = match digits.parse::<i64>() {
+        Ok(number) => u32::try_from(number).ok().filter(|number| range.contains(number)),
         Err(error) if matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => None,
         Err(_) => return invalid(format!("invalid value \"{text}\" for option {option}")),
     };
-    seconds.map_or_else(|| invalid(format!("{option} must be in range {lowest}..{LARGEST}")), Ok)
+    let (lowest, largest) = (range.start(), range.end());
+    number.map_or_else(|| invalid(format!("{option} must be in range {lowest}..{largest}")), Ok)
 }
 
 /// `-r`: kB/s, or MB/s with the unit `M` (BB-015, BB-016).

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::base_backup::BackupStream;
 use super::error::ClientError;
 use super::physical_stream::StartReplication;
@@ -37,6 +39,16 @@ impl ReplicationClient {
     #[cfg(fuzzing)]
     pub(super) fn of(session: Session) -> Self {
         Self { session }
+    }
+
+    /// From now on a server that is silent for so long while this client waits for it counts as dead
+    /// ([`ConnectionError::Silent`](crate::connection::ConnectionError::Silent)); none waits for ever. What the caller
+    /// takes for itself between two messages does not count.
+    ///
+    /// A server says nothing while it writes the checkpoint of a backup and while it waits for WAL to be archived, and
+    /// little in a WAL stream, where [`receive`](crate::receive) asks it for answers.
+    pub fn set_receive_timeout(&mut self, timeout: Option<Duration>) {
+        self.session.set_receive_timeout(timeout);
     }
 
     /// Checks that the server stores dates as integers, as every server since version 10 does (BB-067).
@@ -141,6 +153,14 @@ impl ReplicationClient {
     /// As for [`ReplicationClient::identify_system`]; the slot may have been dropped.
     pub async fn drop_replication_slot(&mut self, name: &str) -> Result<(), ClientError> {
         Ok(self.query(protocol::drop_slot(name)).await?.dropped_slot(name)?)
+    }
+
+    /// `DROP_REPLICATION_SLOT … WAIT`: waits until nobody uses the slot.
+    ///
+    /// # Cancel safety
+    /// As for [`ReplicationClient::identify_system`]; the slot may have been dropped.
+    pub async fn drop_replication_slot_once_free(&mut self, name: &str) -> Result<(), ClientError> {
+        Ok(self.query(protocol::drop_slot_once_free(name)).await?.dropped_slot(name)?)
     }
 
     /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to

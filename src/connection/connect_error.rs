@@ -173,9 +173,7 @@ impl AttemptError {
             | Self::Negotiation(NegotiationError::Lost(_)) => true,
             Self::Tls(error) => error.is_retryable(),
             Self::Gss(error) => error.is_retryable(),
-            _ => self.server_message().is_some_and(|message| {
-                matches!(message.sqlstate(), sqlstate::CANNOT_CONNECT_NOW | sqlstate::TOO_MANY_CONNECTIONS)
-            }),
+            _ => self.server_message().is_some_and(ServerMessage::is_of_the_moment),
         }
     }
 }

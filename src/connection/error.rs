@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use super::frame::OutOfSync;
 use super::gss_error::GssError;
@@ -28,6 +29,9 @@ pub enum ConnectionError {
     /// Writing to the socket failed.
     #[error("could not send data to server")]
     Send(#[source] OsError),
+    /// Nothing came from the server for so long while something was awaited from it.
+    #[error("no message from the server for {} seconds", .0.as_secs())]
+    Silent(Duration),
     /// TLS broke, or was ended without a word.
     #[error(transparent)]
     Tls(TlsError),
@@ -71,11 +75,10 @@ impl ConnectionError {
     /// Whether the same command may succeed later over a new connection.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Closed | Self::Receive(_) | Self::Send(_) => true,
+            Self::Closed | Self::Receive(_) | Self::Send(_) | Self::Silent(_) => true,
             Self::Tls(error) => error.is_retryable(),
             Self::Gss(error) => error.is_retryable(),
-            // Class 53: insufficient resources; class 57: operator intervention.
-            Self::Server(message) => matches!(message.sqlstate().get(..2), Some("53" | "57")),
+            Self::Server(message) => message.is_of_the_moment(),
             _ => false,
         }
     }

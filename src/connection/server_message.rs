@@ -20,6 +20,8 @@ pub mod sqlstate {
     pub const DATA_CORRUPTED: &str = "XX001";
     /// There is a replication slot of that name already.
     pub const DUPLICATE_OBJECT: &str = "42710";
+    /// What is named does not exist, such as a replication slot.
+    pub const UNDEFINED_OBJECT: &str = "42704";
     /// The server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: &str = "57P03";
     /// The password is wrong.
@@ -32,6 +34,10 @@ pub mod sqlstate {
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     /// What is asked for is not in a state that allows it.
     pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+    /// A slot is in use, perhaps by a process of the server that has not noticed yet that its client is gone.
+    pub const OBJECT_IN_USE: &str = "55006";
+    /// The server's disk is full.
+    pub const DISK_FULL: &str = "53100";
     /// A file is not there; of a WAL stream one that was removed.
     pub const UNDEFINED_FILE: &str = "58P01";
 }
@@ -53,6 +59,19 @@ impl ServerMessage {
     /// The severity in the server's language.
     pub fn severity(&self) -> &str {
         self.field(b'S').unwrap_or("")
+    }
+
+    /// Whether the server may well do later what it refuses now, without anybody looking after it: it starts, stops,
+    /// is too busy, or was told to break off.
+    pub fn is_of_the_moment(&self) -> bool {
+        match self.sqlstate() {
+            sqlstate::DISK_FULL => false,
+            sqlstate::OBJECT_IN_USE => true,
+            // Class 53: insufficient resources; class 57: operator intervention.
+            code if matches!(code.get(..2), Some("53" | "57")) => true,
+            // A checkpoint that failed has no code of its own, and its text has a language.
+            _ => self.field(b'R') == Some("RequestCheckpoint"),
+        }
     }
 
     /// The SQLSTATE, empty if there is none.
@@ -114,6 +133,27 @@ mod tests {
     fn cn_287_notices_show_no_context() {
         let notice = ServerMessage::parse_notice(Bytes::from_static(BODY));
         assert!(!notice.to_string().contains("CONTEXT"));
+    }
+
+    #[test]
+    fn what_a_server_may_do_later() {
+        for (sqlstate, routine, is_of_the_moment) in [
+            ("57P03", "ProcessStartupPacket", true),
+            ("57P01", "ProcessInterrupts", true),
+            ("53300", "InitProcess", true),
+            ("53400", "ReplicationSlotCreate", true),
+            ("53100", "mdextend", false),
+            ("55006", "ReplicationSlotAcquire", true),
+            ("XX000", "RequestCheckpoint", true),
+            ("XX000", "elog", false),
+            ("28P01", "auth_failed", false),
+            ("42704", "ReplicationSlotAcquire", false),
+            ("", "", false),
+        ] {
+            let body = format!("SERROR\0C{sqlstate}\0Mx\0R{routine}\0\0");
+            let error = ServerMessage::parse_error(Bytes::from(body));
+            assert_eq!(error.is_of_the_moment(), is_of_the_moment, "{sqlstate} {routine}");
+        }
     }
 
     #[test]

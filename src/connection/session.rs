@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
@@ -84,6 +85,8 @@ pub(crate) struct Session {
     /// Of the way that another thread has into the COPY under way.
     door: Option<DoorKeeper>,
     state: State,
+    /// How long the server may be silent while it is waited for; none waits for ever.
+    receive_timeout: Option<Duration>,
     start: SessionStart,
     version: ServerVersion,
     host: Host,
@@ -114,6 +117,7 @@ impl Session {
             outgoing: BytesMut::new(),
             door: None,
             state: State::Idle,
+            receive_timeout: None,
             start,
             version: ServerVersion::parse(""),
             host,
@@ -126,6 +130,12 @@ impl Session {
     /// A parameter that clients act upon, in the latest value that the server reported.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.start.parameter(name)
+    }
+
+    /// From now on a server that is silent for so long while it is waited for counts as dead. The time in which nobody
+    /// waits does not count.
+    pub(crate) fn set_receive_timeout(&mut self, timeout: Option<Duration>) {
+        self.receive_timeout = timeout;
     }
 
     /// The server's version.
@@ -299,11 +309,13 @@ impl Session {
         }
         frontend::CopyData::new(bytes).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
         while self.outgoing.has_remaining() {
-            match poll_fn(|context| self.poll_exchange(context)).await {
-                Ok(Exchange::Received(0)) => return Err(self.broken(ConnectionError::Closed)),
-                Ok(Exchange::Sent(0)) => return Err(self.broken_send(io::ErrorKind::WriteZero.into())),
-                Ok(Exchange::Received(_) | Exchange::Sent(_)) => {}
-                Err(error) => return Err(self.failed_to_send(error).await),
+            let limit = self.receive_timeout;
+            match within(limit, poll_fn(|context| self.poll_exchange(context))).await {
+                Err(silent) => return Err(self.broken(silent)),
+                Ok(Ok(Exchange::Received(0))) => return Err(self.broken(ConnectionError::Closed)),
+                Ok(Ok(Exchange::Sent(0))) => return Err(self.broken_send(io::ErrorKind::WriteZero.into())),
+                Ok(Ok(Exchange::Received(_) | Exchange::Sent(_))) => {}
+                Ok(Err(error)) => return Err(self.failed_to_send(error).await),
             }
             match self.buffered_message()? {
                 None => {}
@@ -401,10 +413,11 @@ impl Session {
 
     async fn fill(&mut self) -> Result<(), ConnectionError> {
         let buffer = self.deframer.buffer_with_room(READ_ROOM);
-        match self.socket.read_buf(buffer).await {
-            Ok(0) => Err(self.broken(ConnectionError::Closed)),
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.broken(receive_error(error))),
+        match within(self.receive_timeout, self.socket.read_buf(buffer)).await {
+            Err(silent) => Err(self.broken(silent)),
+            Ok(Ok(0)) => Err(self.broken(ConnectionError::Closed)),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.broken(receive_error(error))),
         }
     }
 
@@ -466,5 +479,13 @@ impl Session {
                 Err(_) => return None,
             }
         }
+    }
+}
+
+/// What takes longer than the limit, where there is one, ends in [`ConnectionError::Silent`].
+async fn within<T>(limit: Option<Duration>, answer: impl Future<Output = T>) -> Result<T, ConnectionError> {
+    match limit {
+        None => Ok(answer.await),
+        Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| ConnectionError::Silent(limit)),
     }
 }

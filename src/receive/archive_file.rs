@@ -60,7 +60,8 @@ impl ArchiveFile {
             encoder.finish(&mut self.compressed).map_err(failed)?;
             self.write_compressed()?;
         }
-        self.file.sync(policy, ()).map(drop)
+        self.file.sync(policy, ())?;
+        self.file.close()
     }
 
     fn write_compressed(&mut self) -> Result<(), StorageError> {

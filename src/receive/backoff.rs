@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// The first failure after a stream costs nothing, each one after it a longer pause (OP-35).
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
+    /// The first pause that is one.
+    shortest: Duration,
     /// No pause is longer.
     longest: Duration,
     /// The failures since the last stream that lasted.
@@ -19,15 +21,20 @@ impl Backoff {
     pub(super) const GOOD: Duration = Duration::from_secs(1);
 
     pub(super) const fn up_to(longest: Duration) -> Self {
-        Self { longest, failures: 0 }
+        Self { shortest: Self::SHORTEST, longest, failures: 0 }
+    }
+
+    /// For what costs the server so much that the first failure, too, is followed by a pause.
+    pub(crate) const fn between(shortest: Duration, longest: Duration) -> Self {
+        Self { shortest, longest, failures: 1 }
     }
 
     /// The pause before the next attempt. `chance`, from 0 up to 1, spreads clients that lost the same server.
-    pub(super) fn after_failure(&mut self, chance: f64) -> Duration {
+    pub(crate) fn after_failure(&mut self, chance: f64) -> Duration {
         let doublings = self.failures.checked_sub(1);
         self.failures = self.failures.saturating_add(1);
         let Some(doublings) = doublings else { return Duration::ZERO };
-        let pause = Self::SHORTEST.saturating_mul(1 << doublings.min(16)).min(self.longest);
+        let pause = self.shortest.saturating_mul(1 << doublings.min(16)).min(self.longest);
         pause.mul_f64(1.0 - chance / 2.0)
     }
 
@@ -35,6 +42,11 @@ impl Backoff {
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// A number from 0 up to 1.
+pub(crate) fn chance() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -55,5 +67,12 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(backoff.after_failure(0.0), longest);
         }
+    }
+
+    #[test]
+    fn what_is_dear_is_never_tried_again_at_once() {
+        let mut backoff = Backoff::between(Duration::from_secs(1), Duration::from_secs(6));
+        let pauses: Vec<u64> = (0..5).map(|_| backoff.after_failure(0.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 6, 6]);
     }
 }

@@ -47,7 +47,8 @@ impl DirectoryArchive {
     fn mark_done(&self, name: &str) -> Result<(), StorageError> {
         let mut mark =
             OutputFile::create_or_empty(&self.archive_status, &format!("{name}.done"), self.access)?;
-        mark.sync_content(self.policy)
+        mark.sync_content(self.policy)?;
+        mark.close()
     }
 }
 
@@ -96,9 +97,11 @@ impl OpenSegment for SegmentFile<'_> {
         self.file.sync(self.archive.policy, reached)
     }
 
-    fn complete(mut self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        let durable = self.sync(end)?;
-        self.archive.mark_done(&self.segment.to_string())?;
+    fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        let Self { archive, segment, mut file } = *self;
+        let durable = file.sync(archive.policy, end)?;
+        file.close()?;
+        archive.mark_done(&segment.to_string())?;
         Ok(durable)
     }
 
@@ -107,7 +110,9 @@ impl OpenSegment for SegmentFile<'_> {
         reached: Lsn,
         _closing: Closing,
     ) -> Result<Durable<Lsn>, StorageError> {
-        self.sync(reached)
+        let durable = self.sync(reached)?;
+        self.file.close()?;
+        Ok(durable)
     }
 }
 

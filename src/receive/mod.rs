@@ -162,6 +162,7 @@ mod tar_archive;
 mod wal_stream;
 
 pub use archive::{ArchiveEnd, Closing, Cluster, OpenSegment, WalArchive};
+pub(crate) use backoff::{Backoff, chance};
 pub use directory_archive::DirectoryArchive;
 pub use disk::DiskError;
 pub use disk_progress::DiskProgress;

@@ -25,6 +25,9 @@ pub struct ReceiveOptions {
     /// Whether received WAL is made durable, and reported so, as soon as it is written
     /// (`--synchronous`).
     pub synchronous: bool,
+    /// How long a server may be silent in the stream, although asked for an answer after half of it, until it counts as
+    /// dead; none waits for ever (OP-25).
+    pub receive_timeout: Option<Duration>,
 }
 
 /// Where the receiver stopped.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, chance};
 use super::error::ReceiveError;
 use super::hosts::PassedOver;
 use super::observer::{Event, Observer};
@@ -108,11 +108,6 @@ impl<'a> Retries<'a> {
             }
         })
     }
-}
-
-/// A number from 0 up to 1.
-fn chance() -> f64 {
-    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

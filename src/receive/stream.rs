@@ -107,7 +107,7 @@ impl From<&ReceiveOptions> for StreamSettings {
             slot: options.slot.clone(),
             status_interval: options.status_interval,
             flush_report,
-            receive_timeout: None,
+            receive_timeout: options.receive_timeout,
             aside: None,
             cancel: CancellationToken::new(),
             observer: Arc::new(()),

@@ -3,7 +3,8 @@
 //! Complete files come in; on threads of its own their way to the disk begins at once, and they are synced when
 //! all have come. The wait between the two is what makes many small files cheap: a file system that commits its
 //! journal, or writes a directory, for the first of them has then done it for the others too. Each file stays
-//! open meanwhile, because a failed write is only sure to be reported to those who have the file open.
+//! open meanwhile, because a failed write is only sure to be reported to those who have the file open. Then it is
+//! closed, and where nothing is synced at once: no error of that is passed over.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,7 +90,7 @@ impl BackgroundSync {
     pub fn sync(&mut self, file: OutputFile) -> Result<(), StorageError> {
         self.check()?;
         if self.queue.is_none() {
-            return Ok(());
+            return file.close();
         }
         let is_large = file.length() >= LARGE;
         self.batch.push(file);
@@ -153,16 +154,15 @@ impl Shared {
         locked(&self.batches).recv().ok()
     }
 
-    fn begin(&self, mut batch: Vec<OutputFile>) {
-        for file in &mut batch {
-            if file.length() >= LARGE {
-                self.sync(file);
-            } else {
-                file.finish_writeback(self.policy);
-            }
+    fn begin(&self, batch: Vec<OutputFile>) {
+        let (large, mut small): (Vec<_>, Vec<_>) = batch.into_iter().partition(|file| file.length() >= LARGE);
+        for file in &mut small {
+            file.finish_writeback(self.policy);
         }
-        batch.retain(|file| file.length() < LARGE);
-        locked(&self.open).extend(batch);
+        locked(&self.open).extend(small);
+        for file in large {
+            self.sync(file);
+        }
     }
 
     /// Syncs at most so many of the open files; says how many.
@@ -172,14 +172,15 @@ impl Shared {
             let count = count.min(open.len());
             open.drain(..count).collect()
         };
-        oldest.into_iter().map(|mut file| self.sync(&mut file)).count()
+        oldest.into_iter().map(|file| self.sync(file)).count()
     }
 
-    fn sync(&self, file: &mut OutputFile) {
+    fn sync(&self, mut file: OutputFile) {
         if self.abandoned.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = file.sync_content(self.policy) {
+        let synced = file.sync_content(self.policy).and_then(|()| file.close());
+        if let Err(error) = synced {
             locked(&self.failure).get_or_insert(error);
         }
     }

@@ -55,11 +55,13 @@ impl ClaimedDirectory {
         DirBuilder::new().mode(access.directory_mode()).create(path).map_err(|error| failed(path, error))?;
         changed_parents.push(parent_of(path));
         let permissions = Permissions::from_mode(access.directory_mode());
-        fs::set_permissions(path, permissions).map_err(|source| StorageError::SetPermissions {
-            path: path.to_owned(),
-            source: source.into(),
-        })?;
-        Self::open(path, true, changed_parents)
+        let claimed = fs::set_permissions(path, permissions)
+            .map_err(|source| StorageError::SetPermissions { path: path.to_owned(), source: source.into() })
+            .and_then(|()| Self::open(path, true, changed_parents));
+        claimed.inspect_err(|_| {
+            // The failure that is reported matters more than one to tidy up.
+            let _ = fs::remove_dir(path);
+        })
     }
 
     fn open(path: &Path, created: bool, changed_parents: Vec<PathBuf>) -> Result<Self, StorageError> {

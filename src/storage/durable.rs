@@ -5,7 +5,7 @@
 //! leads to it were synced, and never after anything about the file has failed.
 
 use std::ffi::OsStr;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,8 @@ impl Durable<Lsn> {
 
 /// A file that this program writes from front to end, from the beginning or from where it stopped.
 ///
-/// Once a write or sync has failed, no later sync of it succeeds.
+/// Once a write or sync has failed, no later sync of it succeeds. Whoever wants what was written
+/// [closes](Self::close) it: dropping it closes it too, and tells nobody what became of the bytes.
 #[derive(Debug)]
 pub struct OutputFile {
     handle: OwnedFd,
@@ -245,6 +246,14 @@ impl OutputFile {
         Ok(())
     }
 
+    /// Closes the file, whose last bytes may only now turn out not to fit: over a network, or beyond a quota, nothing
+    /// else tells of that where nothing is synced.
+    pub fn close(self) -> Result<(), StorageError> {
+        let Self { handle, path, .. } = self;
+        nix::unistd::close(handle)
+            .map_err(|errno| StorageError::CloseFile { path, source: io::Error::from(errno).into() })
+    }
+
     /// The end of what was written so far.
     pub fn length(&self) -> u64 {
         self.length
@@ -297,7 +306,9 @@ fn write_durably(
 ) -> Result<Durable<()>, StorageError> {
     let mut file = OutputFile::create_or_empty(directory, name, access)?;
     file.append(content)?;
-    file.sync(policy, ())
+    let durable = file.sync(policy, ())?;
+    file.close()?;
+    Ok(durable)
 }
 
 /// Makes durable what a file has that this program did not write now, and its name, and then calls `reached` durable.

@@ -66,6 +66,14 @@ pub enum StorageError {
         /// The reason.
         source: OsError,
     },
+    /// A file could not be closed: what was written to it and not synced may be lost.
+    #[error("could not close file \"{}\"", .path.display())]
+    CloseFile {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: OsError,
+    },
     /// A file could not get its final name.
     #[error("could not rename file \"{}\" to \"{}\"", .from.display(), .to.display())]
     Rename {

@@ -11,6 +11,7 @@ mod directory_content;
 mod directory_lock;
 mod durable;
 mod error;
+mod free_space;
 mod input_file;
 mod spool;
 mod sync_policy;
@@ -24,6 +25,7 @@ pub use durable::{
     Durable, OutputFile, publish_durably, publish_new_durably, replace_durably, sync_existing,
 };
 pub use error::StorageError;
+pub use free_space::FreeSpace;
 pub use input_file::InputFile;
 pub use spool::Spool;
 pub use sync_policy::SyncPolicy;

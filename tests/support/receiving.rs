@@ -25,6 +25,7 @@ pub fn plain_options(start: Lsn, segment_size: SegmentSize) -> ReceiveOptions {
         slot: None,
         status_interval: None,
         synchronous: false,
+        receive_timeout: None,
     }
 }
 

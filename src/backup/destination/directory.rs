@@ -13,7 +13,7 @@ use crate::backup::observer::{CleanUp, DirectoryRole, Event, Observer};
 use crate::backup::options::TablespaceMapping;
 use crate::protocol::ArchiveName;
 use crate::receive::{DirectoryArchive, WalArchive};
-use crate::storage::{Access, ClaimedDirectory, StorageError, SyncPolicy, Tree};
+use crate::storage::{Access, ClaimedDirectory, Directory, StorageError, SyncPolicy, Tree};
 use crate::tar::{Entry, EntryKind};
 
 /// The permission bits that a file or directory can get from a server.
@@ -155,6 +155,25 @@ impl Destination for DirectoryDestination {
             .try_for_each(|location| self.prepare_tablespace(location, preparation.access))
     }
 
+    fn directory_of(&self, location: &ArchiveLocation) -> Option<&Directory> {
+        let claimed = self.claimed.as_ref()?;
+        match location {
+            ArchiveLocation::Main | ArchiveLocation::InPlaceTablespace { .. } => {
+                Some(claimed.output.directory())
+            }
+            ArchiveLocation::Tablespace { oid, .. } => {
+                let tablespace = claimed.tablespaces.iter().find(|tablespace| tablespace.oid == *oid)?;
+                Some(tablespace.directory.directory())
+            }
+        }
+    }
+
+    fn wal_directory(&self) -> Option<&Directory> {
+        let claimed = self.claimed.as_ref()?;
+        let directory = claimed.wal_directory.as_ref().map(ClaimedDirectory::directory);
+        Some(directory.unwrap_or(claimed.output.directory()))
+    }
+
     fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {
         let policy = self.sync_policy.for_single_files();
         let data_directory = self.claimed()?.output.directory();
@@ -252,7 +271,11 @@ impl Destination for DirectoryDestination {
             let policy = if traces == Traces::Remove { self.clean_up } else { CleanUpPolicy::Keep };
             undo(wal_directory, DirectoryRole::Wal, policy, observer);
         }
-        if traces == Traces::Remove && !claimed.tablespaces.is_empty() {
+        if traces == Traces::Remove && self.clean_up == CleanUpPolicy::UndoEverything {
+            for tablespace in &claimed.tablespaces {
+                undo(&tablespace.directory, DirectoryRole::Tablespace, self.clean_up, observer);
+            }
+        } else if traces == Traces::Remove && !claimed.tablespaces.is_empty() {
             observer.observe(&Event::CleanUp(CleanUp::KeepingTablespaces));
         }
     }

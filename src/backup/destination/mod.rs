@@ -22,7 +22,7 @@ use super::observer::Observer;
 use crate::compress::CompressionSpec;
 use crate::protocol::ArchiveName;
 use crate::receive::WalArchive;
-use crate::storage::{Access, StorageError};
+use crate::storage::{Access, Directory, StorageError};
 use crate::tar::Entry;
 use crate::types::SegmentSize;
 
@@ -70,6 +70,17 @@ pub trait Destination: Send {
     /// Makes ready for archives at these locations.
     fn prepare(&mut self, _preparation: &Preparation<'_>) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    /// The directory that the contents of an archive go to, so that it can be seen whether there is room for them; none
+    /// where that is not known. Called after [`prepare`](Self::prepare).
+    fn directory_of(&self, _location: &ArchiveLocation) -> Option<&Directory> {
+        None
+    }
+
+    /// The directory that WAL goes to, as [`directory_of`](Self::directory_of) has those of the archives.
+    fn wal_directory(&self) -> Option<&Directory> {
+        self.directory_of(&ArchiveLocation::Main)
     }
 
     /// Gives a place for the WAL that is received beside the backup, on a thread of its own.

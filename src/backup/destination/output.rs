@@ -33,6 +33,8 @@ enum Writing {
     Skipped,
     File(OutputFile),
     Manifest(OutputFile),
+    /// The manifest is complete and lies there under its temporary name.
+    Unpublished,
 }
 
 impl Output {
@@ -68,7 +70,7 @@ impl Output {
 
     pub(super) fn write(&mut self, pieces: &[Bytes]) -> Result<(), StorageError> {
         match &mut self.writing {
-            Writing::Nothing => Err(StorageError::OutOfOrder),
+            Writing::Nothing | Writing::Unpublished => Err(StorageError::OutOfOrder),
             Writing::Skipped => Ok(()),
             Writing::Manifest(file) => file.append_pieces(pieces),
             Writing::File(file) => {
@@ -84,7 +86,7 @@ impl Output {
         match std::mem::replace(&mut self.writing, Writing::Nothing) {
             Writing::Skipped => Ok(()),
             Writing::File(file) => self.background.sync(file),
-            Writing::Nothing | Writing::Manifest(_) => Err(StorageError::OutOfOrder),
+            Writing::Nothing | Writing::Manifest(_) | Writing::Unpublished => Err(StorageError::OutOfOrder),
         }
     }
 
@@ -92,8 +94,10 @@ impl Output {
     /// left to whoever made them.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.background.finish()?;
-        if let Writing::Manifest(file) = &mut self.writing {
+        if let Writing::Manifest(mut file) = std::mem::replace(&mut self.writing, Writing::Nothing) {
             file.sync_content(self.policy)?;
+            file.close()?;
+            self.writing = Writing::Unpublished;
         }
         self.claimed.sync(self.policy)
     }
@@ -101,7 +105,7 @@ impl Output {
     /// Gives the manifest, if there is one, its name.
     pub(super) fn publish(&self) -> Result<(), StorageError> {
         match &self.writing {
-            Writing::Manifest(_) => {
+            Writing::Unpublished => {
                 publish_durably(self.directory(), UNPUBLISHED_MANIFEST, MANIFEST, self.policy)
             }
             _ => Ok(()),

@@ -11,7 +11,7 @@ use crate::backup::observer::{DirectoryRole, Observer};
 use crate::compress::Method;
 use crate::protocol::ArchiveName;
 use crate::receive::{TarArchive, WalArchive};
-use crate::storage::{Access, OutputFile, StorageError, SyncPolicy};
+use crate::storage::{Access, Directory, OutputFile, StorageError, SyncPolicy};
 
 /// A directory with one tar file for each archive, `pg_wal.tar`, and the manifest (BB-139).
 ///
@@ -43,6 +43,10 @@ impl Destination for TarFilesDestination {
     fn claim(&mut self, access: Access) -> Result<(), StorageError> {
         self.output = Some(Output::claim(&self.path, access, self.sync_policy)?);
         Ok(())
+    }
+
+    fn directory_of(&self, _: &ArchiveLocation) -> Option<&Directory> {
+        Some(self.output.as_ref()?.directory())
     }
 
     fn wal_archive(&mut self, preparation: &Preparation<'_>) -> Result<Box<dyn WalArchive>, StorageError> {

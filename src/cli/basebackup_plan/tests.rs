@@ -304,3 +304,23 @@ fn bb_051_harmless_combinations_are_accepted() {
     assert_eq!(plan_of(&["-D", "-", "-Fp"]).options.compression, Compression::None);
     assert_eq!(plan_of(&["-D", "-", "-Ft", "-Xf"]).output, Output::Stdout);
 }
+
+#[test]
+fn patience_is_off_unless_it_is_asked_for() {
+    let plan = plan_of(&["-D", "d"]);
+    assert_eq!((plan.options.receive_timeout, plan.retries), (None, 0));
+    let plan = plan_of(&["-D", "d", "--receive-timeout=60", "--retries=5"]);
+    assert_eq!((plan.options.receive_timeout, plan.retries), (Some(Duration::from_mins(1)), 5));
+    assert_eq!(plan.clean_up, CleanUpPolicy::UndoEverything);
+    assert_eq!(plan_of(&["-D", "d", "--receive-timeout", "0"]).options.receive_timeout, None);
+    assert_eq!(plan_of(&["-D", "d", "-n", "--retries=0"]).clean_up, CleanUpPolicy::Keep);
+    for (line, message) in [
+        (["-D", "d", "--receive-timeout=x"], "invalid value \"x\" for option --receive-timeout"),
+        (["-D", "d", "--retries=-1"], "--retries must be in range 0..1000"),
+        (["-D", "d", "--retries=1001"], "--retries must be in range 0..1000"),
+    ] {
+        assert_eq!(refused_value(18, &line), message);
+    }
+    let clash = usage(&["-D", "d", "-n", "--retries=1"]);
+    assert_eq!(clash, "--no-clean and --retries are incompatible options");
+}

@@ -47,7 +47,9 @@ impl Partial<'_> {
         let mut file = OutputFile::create_or_empty(self.directory, name, self.origin.access)?;
         file.allocate(size)?;
         pour(self.directory, compressed, size, &mut |data| file.append(data))?;
-        file.sync(self.policy, ())
+        let durable = file.sync(self.policy, ())?;
+        file.close()?;
+        Ok(durable)
     }
 
     /// Gives the raw file the size of a segment, whatever it has now; no byte of the segment goes (OP-11).
@@ -65,6 +67,7 @@ impl Partial<'_> {
                 let _ = file.set_length(size);
             })?;
         }
+        file.close()?;
         Ok((size > 0).then_some(Warning::PartialSize { file: name, size, expected }))
     }
 
@@ -78,7 +81,9 @@ impl Partial<'_> {
             let name = raw.to_string();
             let mut file = OutputFile::open_existing(self.directory, &name, 0)?;
             pour(self.directory, &raw, self.length_up_to(position), &mut |data| file.append(data))?;
-            return file.sync(self.policy, position);
+            let durable = file.sync(self.policy, position)?;
+            file.close()?;
+            return Ok(durable);
         }
         sync_existing(self.directory, &raw.to_string(), self.policy, position)
     }

@@ -47,40 +47,6 @@ impl<'a> RunningSegment<'a> {
     fn size(&self) -> u64 {
         self.segment.size().as_u64()
     }
-
-    /// Gives the file, which is whole and durable, its final name.
-    fn publish(&self) -> Result<(), StorageError> {
-        let (directory, policy) = (&self.archive.directory, self.archive.policy);
-        let complete = FileName::of(self.segment, Form::RAW);
-        if publish_new_durably(directory, &self.name, &complete.to_string(), policy)? {
-            return Ok(());
-        }
-        self.settle_with(&complete)
-    }
-
-    /// There is a file of the final name. It stays unless it is proven to be no such segment (I-4, RW-166).
-    fn settle_with(&self, existing: &FileName) -> Result<(), StorageError> {
-        let (directory, policy) = (&self.archive.directory, self.archive.policy);
-        let (name, size, origin) = (existing.to_string(), self.size(), self.archive.origin()?);
-        let has_size = directory.file_length(&name)? == Some(size);
-        if !has_size || !is_whole(directory, existing, self.segment, origin)? {
-            return publish_durably(directory, &self.name, &name, policy);
-        }
-        let ours = FileName::of(self.segment, Form::RAW_PARTIAL);
-        if checksum(directory, &ours, size)? != checksum(directory, existing, size)? {
-            return Err(SegmentError::Conflict { file: name }.into());
-        }
-        sync_existing(directory, &name, policy, ())?;
-        directory.remove_file(&self.name)
-    }
-
-    /// Parts of the segment in other forms are of no use any more (OP-18).
-    fn remove_superseded(&self) -> Result<(), StorageError> {
-        Method::ALL.into_iter().try_for_each(|method| {
-            let partial = FileName::of(self.segment, Form::partial(Some(method)));
-            self.archive.directory.remove_file(&partial.to_string())
-        })
-    }
 }
 
 /// Takes the file that is there, the one made ahead, or a new one.
@@ -121,6 +87,44 @@ fn open_at_start(
     Ok(file)
 }
 
+/// Gives the file, which is whole, durable and closed, its final name.
+fn publish(archive: &SegmentArchive, segment: WalFileName) -> Result<(), StorageError> {
+    let (ours, complete) = (FileName::of(segment, Form::RAW_PARTIAL), FileName::of(segment, Form::RAW));
+    let (from, to) = (ours.to_string(), complete.to_string());
+    if publish_new_durably(&archive.directory, &from, &to, archive.policy)? {
+        return Ok(());
+    }
+    settle(archive, segment, &ours, &complete)
+}
+
+/// There is a file of the final name. It stays unless it is proven to be no such segment (I-4, RW-166).
+fn settle(
+    archive: &SegmentArchive,
+    segment: WalFileName,
+    ours: &FileName,
+    existing: &FileName,
+) -> Result<(), StorageError> {
+    let (directory, policy) = (&archive.directory, archive.policy);
+    let (name, size, origin) = (existing.to_string(), segment.size().as_u64(), archive.origin()?);
+    let has_size = directory.file_length(&name)? == Some(size);
+    if !has_size || !is_whole(directory, existing, segment, origin)? {
+        return publish_durably(directory, &ours.to_string(), &name, policy);
+    }
+    if checksum(directory, ours, size)? != checksum(directory, existing, size)? {
+        return Err(SegmentError::Conflict { file: name }.into());
+    }
+    sync_existing(directory, &name, policy, ())?;
+    directory.remove_file(&ours.to_string())
+}
+
+/// Parts of the segment in other forms are of no use any more (OP-18).
+fn remove_superseded(directory: &Directory, segment: WalFileName) -> Result<(), StorageError> {
+    Method::ALL.into_iter().try_for_each(|method| {
+        let partial = FileName::of(segment, Form::partial(Some(method)));
+        directory.remove_file(&partial.to_string())
+    })
+}
+
 /// Gives the file made ahead its name, which becomes durable with its first bytes.
 fn take_spare(directory: &Directory, name: &str) -> bool {
     matches!(publish_new_durably(directory, Spare::NAME, name, SyncPolicy::Never), Ok(true))
@@ -143,16 +147,18 @@ impl OpenSegment for RunningSegment<'_> {
         Ok(durable)
     }
 
-    fn complete(mut self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
-        let durable = self.file.sync(self.archive.policy, end)?;
-        self.archive.durable_end = None;
-        self.archive.announce_compression(self.segment);
-        self.publish()?;
-        self.archive.forget_partial(self.segment);
-        let timeline = self.segment.timeline();
-        self.archive.observer.observe(&Event::SegmentFinished { end, timeline });
-        self.remove_superseded()?;
-        self.archive.begin_compression(self.segment);
+    fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        let Self { archive, segment, mut file, .. } = *self;
+        let durable = file.sync(archive.policy, end)?;
+        file.close()?;
+        archive.durable_end = None;
+        archive.announce_compression(segment);
+        publish(archive, segment)?;
+        archive.forget_partial(segment);
+        let timeline = segment.timeline();
+        archive.observer.observe(&Event::SegmentFinished { end, timeline });
+        remove_superseded(&archive.directory, segment)?;
+        archive.begin_compression(segment);
         Ok(durable)
     }
 
@@ -162,11 +168,13 @@ impl OpenSegment for RunningSegment<'_> {
         closing: Closing,
     ) -> Result<Durable<Lsn>, StorageError> {
         let durable = self.sync(reached)?;
-        self.archive.keep_partial(self.segment, self.file.length());
-        if closing == Closing::EndOfStream && self.has_grown {
-            let method = self.archive.compression.map(|spec| spec.method);
-            let file = FileName::of(self.segment, Form::partial(method)).to_string();
-            self.archive.observer.observe(&Event::SegmentIncomplete { file: &file });
+        let Self { archive, segment, file, has_grown, .. } = *self;
+        archive.keep_partial(segment, file.length());
+        file.close()?;
+        if closing == Closing::EndOfStream && has_grown {
+            let method = archive.compression.map(|spec| spec.method);
+            let file = FileName::of(segment, Form::partial(method)).to_string();
+            archive.observer.observe(&Event::SegmentIncomplete { file: &file });
         }
         Ok(durable)
     }

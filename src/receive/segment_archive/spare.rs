@@ -47,7 +47,8 @@ impl Drop for Spare {
 fn make(directory: &Arc<Directory>, origin: Origin, policy: SyncPolicy) -> Result<(), StorageError> {
     let made = OutputFile::create_or_empty(directory, Spare::NAME, origin.access).and_then(|mut file| {
         file.allocate(origin.segment_size.as_u64())?;
-        file.sync_content(policy)
+        file.sync_content(policy)?;
+        file.close()
     });
     made.inspect_err(|_| {
         // On a full disk its space is wanted elsewhere; the failure that is reported matters more.

@@ -97,7 +97,7 @@ impl Compression {
     /// Leaves the mark that the segment is to be compressed.
     pub(super) fn mark(&self, segment: WalFileName) -> Result<(), StorageError> {
         let name = Names::of_complete(segment, self.spec.method).temporary;
-        OutputFile::create_or_empty(&self.directory, &name, self.access).map(drop)
+        OutputFile::create_or_empty(&self.directory, &name, self.access)?.close()
     }
 
     /// Takes the mark away.
@@ -212,7 +212,8 @@ impl Compression {
         }
         encoder.finish(&mut compressed).map_err(failed)?;
         file.append(&compressed)?;
-        file.sync_content(self.policy.for_single_files())
+        file.sync_content(self.policy.for_single_files())?;
+        file.close()
     }
 
     /// Compares what a compressed file holds with what it should.
