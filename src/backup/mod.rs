@@ -23,6 +23,7 @@ pub mod fetched_wal;
 mod intake;
 mod location;
 pub mod member_injection;
+mod nameless_files;
 mod observer;
 mod open_archive;
 mod options;
