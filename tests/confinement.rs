@@ -186,24 +186,23 @@ fn bb_121_to_128_no_way_takes_a_member_that_could_be_read_as_another() {
 /// only kept as an archive makes no file but that.
 #[test]
 fn bb_130_to_133_no_way_puts_a_member_in_the_place_of_another() {
-    let link = |lied_to: &LiedTo, name: &str| {
-        Member::symlink(name, lied_to.path().join("precious").to_str().unwrap())
-    };
-    let cases: [fn(&LiedTo, &dyn Fn(&LiedTo, &str) -> Member) -> Vec<Member>; 9] = [
-        |place, link| vec![link(place, "link"), Member::file("link/file", b"bad")],
-        |place, link| vec![link(place, "link"), Member::directory("link/directory")],
-        |place, link| vec![link(place, "pg_tblspc"), Member::directory("pg_tblspc")],
-        |place, link| vec![link(place, "link"), Member::file("link", b"bad")],
-        |place, link| vec![link(place, "link"), Member::symlink("link/link", "x")],
-        |_, _| vec![Member::file("base", b"bad")],
-        |_, _| vec![Member::directory("PG_VERSION")],
-        |_, _| vec![Member::file("PG_VERSION", b"15\n")],
-        |place, link| vec![link(place, "base")],
+    // Each gets the path of something precious.
+    let cases: [fn(&str) -> Vec<Member>; 9] = [
+        |to| vec![Member::symlink("link", to), Member::file("link/file", b"bad")],
+        |to| vec![Member::symlink("link", to), Member::directory("link/directory")],
+        |to| vec![Member::symlink("pg_tblspc", to), Member::directory("pg_tblspc")],
+        |to| vec![Member::symlink("link", to), Member::file("link", b"bad")],
+        |to| vec![Member::symlink("link", to), Member::symlink("link/link", "x")],
+        |_| vec![Member::file("base", b"bad")],
+        |_| vec![Member::directory("PG_VERSION")],
+        |_| vec![Member::file("PG_VERSION", b"15\n")],
+        |to| vec![Member::symlink("base", to)],
     ];
     for (number, case) in cases.into_iter().enumerate() {
         for way in some_ways(number) {
             let lied_to = LiedTo::new();
-            let session = way.session(&with_members(&case(&lied_to, &link)));
+            let precious = lied_to.path().join("precious");
+            let session = way.session(&with_members(&case(precious.to_str().unwrap())));
             if way.unpacks {
                 let stderr = lied_to.refuse(&session, Delivery::default(), way.arguments);
                 assert!(stderr.ends_with(REMOVED), "{stderr}");

@@ -463,28 +463,30 @@ mod tests {
         ));
     }
 
+    type Change = fn(&mut Vec<FileEntry>);
+
     /// However few files are kept one by one, the same backups are taken and the same are refused.
     #[test]
     fn bb_222_to_227_files_that_are_too_many_are_compared_together() {
         let algorithm = ChecksumAlgorithm::Sha256;
         let is_listed = |file: &FileEntry| !file.path.starts_with(b"pg_wal/");
-        let changes: [&dyn Fn(&mut Vec<FileEntry>); 6] = [
-            &|listed| drop(listed.remove(0)),
-            &|listed| drop(listed.remove(2)),
-            &|listed| listed.push(listed[1].clone()),
-            &|listed| listed[1].size += 1,
-            &|listed| listed[2] = entry("base/1", "dat4", algorithm),
-            &|listed| listed[2] = entry("base/2", "data", algorithm),
+        let changes: [Change; 6] = [
+            |listed| drop(listed.remove(0)),
+            |listed| drop(listed.remove(2)),
+            |listed| listed.push(listed[1].clone()),
+            |listed| listed[1].size += 1,
+            |listed| listed[2] = entry("base/1", "dat4", ChecksumAlgorithm::Sha256),
+            |listed| listed[2] = entry("base/2", "data", ChecksumAlgorithm::Sha256),
         ];
         for most_kept in [0, 60, 200, MOST_KEPT] {
-            let outcome = |change: &dyn Fn(&mut Vec<FileEntry>)| {
+            let outcome = |change: Change| {
                 let mut listed = listed(algorithm);
                 listed.retain(is_listed);
                 change(&mut listed);
                 compare(received_with(most_kept, algorithm, &ARCHIVES), &listed)
             };
             let compared = Compared { files: 3, with_checksum: 3, unlisted_wal_files: 2 };
-            assert_eq!(outcome(&|_| ()), Ok(compared), "{most_kept}");
+            assert_eq!(outcome(|_| ()), Ok(compared), "{most_kept}");
             for (number, change) in changes.into_iter().enumerate() {
                 assert!(outcome(change).is_err(), "{most_kept} {number}");
             }
