@@ -14,8 +14,8 @@ use rustix::process::Signal;
 use support::base_backup::{BackupProgram, file_names};
 use support::lied_to::LiedTo;
 use support::scripted_backup_server::{
-    Delivery, END, FILES, Member, START, ScriptedBackupServer, Session, Step, archive, data, honest_members,
-    manifest, new_archive,
+    Delivery, END, FILES, Member, START, SYSTEM_IDENTIFIER, ScriptedBackupServer, Session, Step, answered,
+    archive, data, honest_members, manifest, new_archive, rows, seal, welcome,
 };
 use support::tree::{Kind, assert_same_tree, snapshot};
 use support::{DEADLINE, Run, SmallDisk, wait_for};
@@ -449,6 +449,32 @@ fn bb_155_a_window_that_nobody_asked_for() {
     }
 }
 
+/// A list without end is not kept, and of a long one no more than is needed.
+#[test]
+fn bb_093_bb_211_lists_that_are_longer_than_any() {
+    let mut steps = welcome("15.18");
+    for answer in [&["0700"][..], &["16MB"], &[SYSTEM_IDENTIFIER, "1", START]] {
+        steps.extend(answered(answer));
+    }
+    steps.push(Step::Await);
+    steps.extend(rows(&[vec![Some(START), Some("1")]]).map(Step::Say));
+    let row = vec![Some("16384"), Some("/srv/ts"), Some("1")];
+    let mut list = rows(&[row]);
+    steps.extend(list.next().map(Step::Say));
+    steps.extend(list.next().map(|row| Step::SayOften(row, usize::MAX)));
+    let endless = Session { first_connection: Some(steps), ..Session::honest() };
+    let stderr = LiedTo::new().refuse(&endless, Delivery::default(), &[]);
+    let reason = "could not get backup header: result of a replication command is larger than 33554432 bytes";
+    assert_eq!(stderr, format!("pg_basebackup: error: {reason}{REMOVED}"));
+
+    let text = String::from_utf8(manifest(&FILES, "", START, END)).unwrap();
+    let (body, _) = text.split_once("\"Manifest-Checksum\"").unwrap();
+    let range = format!("{{ \"Timeline\": 1, \"Start-LSN\": \"{START}\", \"End-LSN\": \"{END}\" }}");
+    let long = body.replace(&range, &vec![range.as_str(); 10_000].join(",\n"));
+    let long = Session::new(&honest_members(), &seal(&long));
+    LiedTo::new().outcome(&long, Delivery::default(), &[]).expect_success();
+}
+
 /// Nothing is made beside the one file that an archive becomes, whatever it is called.
 #[test]
 fn bb_139_archives_with_the_names_of_other_files_of_the_backup() {
@@ -474,9 +500,9 @@ fn bb_139_archives_with_the_names_of_other_files_of_the_backup() {
     }
 }
 
-/// Without a manifest, what is not a tar archive is kept under its name, and a file of that name is no manifest.
+/// Without a manifest, what is not a tar archive is kept under its name.
 #[test]
-fn bb_105_the_place_is_the_backups_own() {
+fn bb_105_what_is_kept_as_it_came_cannot_be_run() {
     let lied_to = LiedTo::new();
     let session = Session::of_payloads(vec![new_archive("pg_wal.tar.gz.sh", ""), data(b"#!/bin/sh\n")]);
     lied_to.outcome(&session, Delivery::default(), &["-Ft", "--no-manifest"]).expect_success();
