@@ -3,7 +3,7 @@ use super::error::BackupError;
 use super::member_injection::{InjectedAttributes, MemberInjection};
 use super::options::{BackupOptions, Compression};
 use super::server_support::manifest_request;
-use crate::compress::CompressionSpec;
+use crate::compress::{CompressionSpec, LargestWindow};
 use crate::protocol::{ManifestRequest, ServerFeatures};
 use crate::storage::Access;
 
@@ -16,6 +16,8 @@ pub(super) struct ArchiveRules {
     pub(super) compression: Option<CompressionSpec>,
     /// How it compresses again what the server had compressed and what was changed on the way (BB-151).
     pub(super) recompression: Option<CompressionSpec>,
+    /// What decompressing the archives may take in memory.
+    pub(super) largest_window: LargestWindow,
     /// Whether the server leaves out the end of an archive (BB-110).
     pub(super) lack_end: bool,
     /// For the manifest, where it becomes a member of the archive (BB-156).
@@ -46,6 +48,13 @@ impl ArchiveRules {
                 rules.recompression = CompressionSpec::parse(&request.method, request.detail.as_deref())?;
             }
             Compression::None | Compression::Server(_) => {}
+        }
+        if let Compression::Server(request) = &options.compression {
+            rules.largest_window = match CompressionSpec::parse(&request.method, request.detail.as_deref()) {
+                Ok(spec) => spec.as_ref().map(LargestWindow::of).unwrap_or_default(),
+                // The server may understand what this client does not.
+                Err(_) => LargestWindow::MOST,
+            };
         }
         // The end of the archive has to come after the manifest.
         let end_alone = manifest_member.map(|attributes| MemberInjection::new(None, None, attributes));

@@ -141,7 +141,8 @@ impl<'d, D: Destination + ?Sized> Intake<'d, D> {
                 _ => return Err(BackupError::UnaskedCompression(name.to_string())),
             },
         };
-        Ok(Treatment { format, injection, compression, lacks_end: self.rules.lack_end })
+        let ArchiveRules { largest_window, lack_end: lacks_end, .. } = self.rules;
+        Ok(Treatment { format, largest_window, injection, compression, lacks_end })
     }
 
     /// The next bytes of the archive or the manifest at hand.
@@ -285,7 +286,7 @@ fn read_manifest(
         match item {
             ManifestItem::File(file) => compare(comparison, &file)?,
             ManifestItem::SystemIdentifier(id) => statements.system_id = Some(id),
-            ManifestItem::WalRange(range) => statements.wal_ranges.push(range),
+            ManifestItem::WalRange(range) => statements.add(range),
         }
     }
     Ok(())

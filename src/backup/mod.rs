@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod intake;
 mod location;
 pub mod member_injection;
+mod nameless_files;
 mod observer;
 mod open_archive;
 mod options;

@@ -14,13 +14,15 @@ use super::destination::{Destination, Form};
 use super::error::BackupError;
 use super::member_injection::{MemberInjection, Stretch};
 use super::outlet::Outlet;
-use crate::compress::{CompressionSpec, Decoder};
+use crate::compress::{CompressionSpec, Decoder, LargestWindow};
 use crate::tar::{END_OF_ARCHIVE, Piece, TarSplitter};
 
 /// What is to become of an archive.
 #[derive(Debug)]
 pub(super) struct Treatment {
     pub(super) format: ArchiveFormat,
+    /// What decompressing it may take in memory.
+    pub(super) largest_window: LargestWindow,
     /// What is put into it.
     pub(super) injection: Option<MemberInjection>,
     /// How it is compressed before it is stored; archives that the server compressed are only if they were changed.
@@ -74,9 +76,12 @@ pub(super) struct LastMember {
 impl OpenArchive {
     /// An archive that begins. One of unknown format is not looked into.
     pub(super) fn begin(treatment: Treatment, form: Form) -> Result<Self, BackupError> {
-        let Treatment { format, injection, compression, lacks_end } = treatment;
+        let Treatment { format, largest_window, injection, compression, lacks_end } = treatment;
         let (decoder, opaque) = match format {
-            ArchiveFormat::Tar(method) => (method.map(Decoder::new).transpose()?, false),
+            ArchiveFormat::Tar(method) => {
+                let decoder = method.map(|method| Decoder::with_window(method, largest_window));
+                (decoder.transpose()?, false)
+            }
             ArchiveFormat::Unknown => (None, true),
         };
         let members = form == Form::Members;

@@ -7,10 +7,18 @@ use crate::types::SystemId;
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     pub(super) system_id: Option<SystemId>,
-    pub(super) wal_ranges: Vec<WalRange>,
+    /// The first and the last of the stretches of WAL, which are the newest and the oldest; of those between them
+    /// nothing is checked, so that their number does not matter.
+    wal_range_ends: Option<(WalRange, WalRange)>,
 }
 
 impl Statements {
+    /// Takes in the next stretch of WAL.
+    pub(super) fn add(&mut self, range: WalRange) {
+        let newest = self.wal_range_ends.map_or(range, |(newest, _)| newest);
+        self.wal_range_ends = Some((newest, range));
+    }
+
     /// Compares them with what the server said beside the manifest.
     pub(super) fn check(
         &self,
@@ -23,10 +31,7 @@ impl Statements {
         {
             return Err(BackupError::ForeignManifest { manifest, server: system_id });
         }
-        let ranges = &self.wal_ranges;
-        let (Some(newest), Some(oldest)) = (ranges.first(), ranges.last()) else {
-            return Err(BackupError::NoWalRange);
-        };
+        let (newest, oldest) = self.wal_range_ends.ok_or(BackupError::NoWalRange)?;
         for (manifest, backup) in [(oldest.timeline, start.timeline), (newest.timeline, end.timeline)] {
             if manifest != backup {
                 return Err(BackupError::ForeignTimeline { manifest, backup });

@@ -8,12 +8,17 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use super::nameless_files::NamelessFiles;
 use crate::manifest::{Checksum, ChecksumAlgorithm, Checksummer, FileEntry};
 use crate::tar::{EntryKind, Piece};
 
 /// What manifests do not list although servers send it: the WAL of `-X fetch`. Its own records carry
 /// checksums; what else is below here is compared where it is listed.
 const UNLISTED_DIRECTORY: &[u8] = b"pg_wal/";
+
+/// The most bytes that are kept, which is enough for about a million files. The files after them are compared all
+/// together, so that no server can make this take more; which of them differs is then not known.
+const MOST_KEPT: usize = 64 << 20;
 
 /// The regular files that arrived, with their sizes and checksums.
 ///
@@ -34,6 +39,11 @@ pub struct ReceivedFiles {
     files: Vec<ReceivedFile>,
     /// For each file, its path and right after it its checksum.
     bytes: Vec<u8>,
+    /// The files after those, but for those that manifests do not list.
+    nameless: NamelessFiles,
+    /// How many those are.
+    unlisted_wal_files: u64,
+    most_kept: usize,
     hash: RandomState,
 }
 
@@ -86,6 +96,9 @@ pub enum Difference {
         /// The kind in the manifest.
         listed: ChecksumAlgorithm,
     },
+    /// The files differ after so many, which are all that could be kept one by one.
+    #[error("of the files after the first {0} at least one is not as the manifest describes it")]
+    Nameless(usize),
 }
 
 /// How much of a backup was compared with its manifest.
@@ -109,6 +122,9 @@ impl ReceivedFiles {
             at_hand: None,
             files: Vec::new(),
             bytes: Vec::new(),
+            nameless: NamelessFiles::new(),
+            unlisted_wal_files: 0,
+            most_kept: MOST_KEPT,
             hash: RandomState::new(),
         }
     }
@@ -147,9 +163,10 @@ impl ReceivedFiles {
 
     /// Turns to the manifest, once all archives are complete.
     pub fn compare(self) -> Result<Comparison, Difference> {
-        let Self { algorithm, mut files, bytes, hash, .. } = self;
+        let Self { algorithm, mut files, bytes, nameless, unlisted_wal_files, hash, .. } = self;
         files.sort_unstable_by_key(|file| file.path_hash);
-        let comparison = Comparison { algorithm, files, bytes, hash, compared: Compared::default() };
+        let compared = Compared { unlisted_wal_files, ..Compared::default() };
+        let comparison = Comparison { algorithm, files, bytes, nameless, hash, compared };
         for same_hash in comparison.files.chunk_by(|a, b| a.path_hash == b.path_hash) {
             for (at, file) in same_hash.iter().enumerate() {
                 let path = comparison.path(file);
@@ -177,10 +194,20 @@ impl ReceivedFiles {
     }
 
     fn end_file(&mut self) {
-        if let Some((file, checksummer)) = self.at_hand.take() {
-            self.bytes.extend_from_slice(checksummer.finish().as_bytes());
+        let Some((file, checksummer)) = self.at_hand.take() else { return };
+        let checksum = checksummer.finish();
+        if self.files.len() * size_of::<ReceivedFile>() + self.bytes.len() <= self.most_kept {
+            self.bytes.extend_from_slice(checksum.as_bytes());
             self.files.push(file);
+            return;
         }
+        let path = &self.bytes[file.path_start..];
+        if path.starts_with(UNLISTED_DIRECTORY) {
+            self.unlisted_wal_files += 1;
+        } else {
+            self.nameless.add(path, file.size, checksum.as_bytes());
+        }
+        self.bytes.truncate(file.path_start);
     }
 }
 
@@ -191,6 +218,7 @@ pub struct Comparison {
     /// By `path_hash`; no two have the same path.
     files: Vec<ReceivedFile>,
     bytes: Vec<u8>,
+    nameless: NamelessFiles,
     hash: RandomState,
     compared: Compared,
 }
@@ -199,28 +227,36 @@ impl Comparison {
     /// Compares with the next file that the manifest lists.
     pub fn check(&mut self, listed: &FileEntry) -> Result<(), Difference> {
         let path = || lossy(&listed.path);
-        let at = self.find(&listed.path).ok_or_else(|| Difference::NotReceived(path()))?;
-        let file = &mut self.files[at];
-        if std::mem::replace(&mut file.listed, true) {
-            return Err(Difference::ListedTwice(path()));
-        }
-        let file = &self.files[at];
-        if file.size != listed.size {
-            return Err(Difference::Size { path: path(), received: file.size, listed: listed.size });
+        let has_checksum = listed.checksum != Checksum::NONE;
+        if let Some(at) = self.find(&listed.path) {
+            let file = &mut self.files[at];
+            if std::mem::replace(&mut file.listed, true) {
+                return Err(Difference::ListedTwice(path()));
+            }
+            if file.size != listed.size {
+                return Err(Difference::Size { path: path(), received: file.size, listed: listed.size });
+            }
+            self.check_algorithm(listed)?;
+            if has_checksum && self.checksum(&self.files[at]) != listed.checksum.as_bytes() {
+                return Err(Difference::Checksum(path()));
+            }
+        } else {
+            self.check_algorithm(listed)?;
+            if !self.nameless.take(&listed.path, listed.size, listed.checksum.as_bytes()) {
+                return Err(Difference::NotReceived(path()));
+            }
         }
         self.compared.files += 1;
-        if listed.checksum == Checksum::NONE {
+        self.compared.with_checksum += u64::from(has_checksum);
+        Ok(())
+    }
+
+    fn check_algorithm(&self, listed: &FileEntry) -> Result<(), Difference> {
+        let (computed, algorithm) = (self.algorithm, listed.checksum.algorithm());
+        if listed.checksum == Checksum::NONE || computed == algorithm {
             return Ok(());
         }
-        let (computed, algorithm) = (self.algorithm, listed.checksum.algorithm());
-        if computed != algorithm {
-            return Err(Difference::Algorithm { path: path(), computed, listed: algorithm });
-        }
-        if self.checksum(file) != listed.checksum.as_bytes() {
-            return Err(Difference::Checksum(path()));
-        }
-        self.compared.with_checksum += 1;
-        Ok(())
+        Err(Difference::Algorithm { path: lossy(&listed.path), computed, listed: algorithm })
     }
 
     /// Says that the manifest has ended, and so which files it should have listed.
@@ -233,7 +269,11 @@ impl Comparison {
                 surplus = Some(file);
             }
         }
-        surplus.map_or(Ok(self.compared), |file| Err(Difference::NotListed(lossy(self.path(file)))))
+        match surplus {
+            Some(file) => Err(Difference::NotListed(lossy(self.path(file)))),
+            None if self.nameless.are_the_same() => Ok(self.compared),
+            None => Err(Difference::Nameless(self.files.len())),
+        }
     }
 
     fn find(&self, path: &[u8]) -> Option<usize> {
@@ -270,7 +310,11 @@ mod tests {
     ];
 
     fn received(algorithm: ChecksumAlgorithm, archives: &[Archive]) -> ReceivedFiles {
-        let mut files = ReceivedFiles::new(algorithm);
+        received_with(MOST_KEPT, algorithm, archives)
+    }
+
+    fn received_with(most_kept: usize, algorithm: ChecksumAlgorithm, archives: &[Archive]) -> ReceivedFiles {
+        let mut files = ReceivedFiles { most_kept, ..ReceivedFiles::new(algorithm) };
         for (tablespace, members) in archives {
             files.begin_archive(*tablespace);
             let mut splitter = TarSplitter::new();
@@ -417,6 +461,39 @@ mod tests {
             compare(unchecked, &listed(ChecksumAlgorithm::Crc32c)),
             Err(Difference::Algorithm { .. })
         ));
+    }
+
+    type Change = fn(&mut Vec<FileEntry>);
+
+    /// However few files are kept one by one, the same backups are taken and the same are refused.
+    #[test]
+    fn bb_222_to_227_files_that_are_too_many_are_compared_together() {
+        let algorithm = ChecksumAlgorithm::Sha256;
+        let is_listed = |file: &FileEntry| !file.path.starts_with(b"pg_wal/");
+        let changes: [Change; 6] = [
+            |listed| drop(listed.remove(0)),
+            |listed| drop(listed.remove(2)),
+            |listed| listed.push(listed[1].clone()),
+            |listed| listed[1].size += 1,
+            |listed| listed[2] = entry("base/1", "dat4", ChecksumAlgorithm::Sha256),
+            |listed| listed[2] = entry("base/2", "data", ChecksumAlgorithm::Sha256),
+        ];
+        for most_kept in [0, 60, 200, MOST_KEPT] {
+            let outcome = |change: Change| {
+                let mut listed = listed(algorithm);
+                listed.retain(is_listed);
+                change(&mut listed);
+                compare(received_with(most_kept, algorithm, &ARCHIVES), &listed)
+            };
+            let compared = Compared { files: 3, with_checksum: 3, unlisted_wal_files: 2 };
+            assert_eq!(outcome(|_| ()), Ok(compared), "{most_kept}");
+            for (number, change) in changes.into_iter().enumerate() {
+                assert!(outcome(change).is_err(), "{most_kept} {number}");
+            }
+        }
+        let one =
+            compare(received_with(0, algorithm, &ARCHIVES), &listed(algorithm)[..1]).unwrap_err().to_string();
+        assert_eq!(one, "of the files after the first 0 at least one is not as the manifest describes it");
     }
 
     #[test]

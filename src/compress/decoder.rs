@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::error::CompressError;
 #[cfg(feature = "gzip")]
 use super::gzip::GzipDecoder;
+use super::largest_window::LargestWindow;
 #[cfg(feature = "lz4")]
 use super::lz4::Lz4Decoder;
 use super::method::Method;
@@ -19,7 +20,7 @@ use super::zstd::ZstdDecoder;
 /// bytes behind them are an error. Where the chunks end makes no difference. What was whole before an error comes
 /// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside one piece of output it holds what
 /// the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
-/// of 128 MiB at most.
+/// of [`LargestWindow::MOST`] unless less is allowed.
 pub struct Decoder {
     method: Method,
     stream: Box<dyn DecodeStream>,
@@ -76,9 +77,14 @@ impl Decoder {
 
     /// A decoder at the start of a stream.
     pub fn new(method: Method) -> Result<Self, CompressError> {
+        Self::with_window(method, LargestWindow::MOST)
+    }
+
+    /// The same for a stream that may declare no larger window than this; of the methods only zstd has a choice.
+    pub fn with_window(method: Method, largest: LargestWindow) -> Result<Self, CompressError> {
         Ok(Self {
             method,
-            stream: begin(method)?,
+            stream: begin(method, largest)?,
             piece: vec![0; Self::PIECE].into(),
             position: Position::Within,
             failure: None,
@@ -138,14 +144,15 @@ impl Decoder {
     }
 }
 
-fn begin(method: Method) -> Result<Box<dyn DecodeStream>, CompressError> {
+#[cfg_attr(not(feature = "zstd"), expect(unused_variables, reason = "the others have no choice"))]
+fn begin(method: Method, largest: LargestWindow) -> Result<Box<dyn DecodeStream>, CompressError> {
     match method {
         #[cfg(feature = "gzip")]
         Method::Gzip => Ok(Box::new(GzipDecoder::new())),
         #[cfg(feature = "lz4")]
         Method::Lz4 => Ok(Box::new(Lz4Decoder::new()?)),
         #[cfg(feature = "zstd")]
-        Method::Zstd => Ok(Box::new(ZstdDecoder::new()?)),
+        Method::Zstd => Ok(Box::new(ZstdDecoder::new(largest)?)),
         #[cfg(not(all(feature = "gzip", feature = "lz4", feature = "zstd")))]
         method => Err(CompressError::NotBuilt(method.proper_name())),
     }

@@ -12,6 +12,7 @@ mod error;
 #[cfg(feature = "gzip")]
 mod gzip;
 mod integer;
+mod largest_window;
 #[cfg(feature = "lz4")]
 mod lz4;
 mod method;
@@ -25,5 +26,6 @@ pub use argument::{CompressionArgument, Grammar, Location};
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::{CompressError, InvalidCompression};
+pub use largest_window::LargestWindow;
 pub use method::Method;
 pub use spec::CompressionSpec;

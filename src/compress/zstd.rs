@@ -1,17 +1,17 @@
 //! Zstandard (RFC 8878).
 //!
 //! In: bytes in chunks of any size. Out, one way: one frame, without a dictionary, a checksum or a length. Out, the
-//! other way: what frames contain whose window is within the library's limit of 128 MiB, so that nobody makes it
-//! take more memory than that.
+//! other way: what frames contain whose window is within a limit, so that nobody makes it take more memory than that.
 
 use std::io;
 
 use ::zstd::DEFAULT_COMPRESSION_LEVEL;
-use ::zstd::stream::raw::{CParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+use ::zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
 use super::decoder::{DecodeStream, Failure, Step};
 use super::encoder::EncodeStream;
 use super::error::CompressError;
+use super::largest_window::LargestWindow;
 
 /// Makes one zstd frame.
 pub(super) struct ZstdEncoder(Encoder<'static>);
@@ -105,8 +105,10 @@ impl ZstdDecoder {
     const FRAME_START: usize = 5;
     const BLOCK_HEADER: usize = 3;
 
-    pub(super) fn new() -> Result<Self, CompressError> {
-        let decoder = Decoder::new().map_err(|error| CompressError::corrupt(&error))?;
+    pub(super) fn new(largest: LargestWindow) -> Result<Self, CompressError> {
+        let mut decoder = Decoder::new().map_err(|error| CompressError::corrupt(&error))?;
+        let window = DParameter::WindowLogMax(largest.log);
+        decoder.set_parameter(window).map_err(|error| CompressError::codec(&error))?;
         Ok(Self { decoder, most: Self::FRAME_START, holds_back: false })
     }
 }

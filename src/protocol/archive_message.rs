@@ -11,6 +11,9 @@ const MANIFEST: u8 = b'm';
 const DATA: u8 = b'd';
 const PROGRESS: u8 = b'p';
 
+/// The longest name or path that is read, in bytes: the longest that a system takes.
+const LONGEST_PATH: usize = 4096;
+
 /// One payload of the archive stream (BB-100).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArchiveMessage {
@@ -88,7 +91,7 @@ impl ArchiveMessage {
 }
 
 fn take_c_string(payload: &mut Bytes) -> Option<Bytes> {
-    let end = payload.iter().position(|&byte| byte == 0)?;
+    let end = payload.iter().take(LONGEST_PATH + 1).position(|&byte| byte == 0)?;
     let text = payload.split_to(end);
     payload.advance(1);
     Some(text)
@@ -175,6 +178,16 @@ mod tests {
         ] {
             let expected = format!("malformed COPY message of type {}, length {}", payload[0], payload.len());
             assert_eq!(parse(payload).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn bb_102_no_name_is_longer_than_a_path_can_be() {
+        for (length, is_read) in [(LONGEST_PATH, true), (LONGEST_PATH + 1, false)] {
+            let long = "x".repeat(length);
+            for payload in [format!("n{long}\0\0"), format!("nbase.tar\0{long}\0")] {
+                assert_eq!(ArchiveMessage::parse(payload.into()).is_ok(), is_read, "{length}");
+            }
         }
     }
 

@@ -6,6 +6,9 @@ use bytes::{Buf, Bytes};
 
 use crate::types::{Lsn, SegmentSize, SystemId, TimelineId};
 
+/// The longest location of a tablespace, in bytes: the longest path that a system takes.
+const LONGEST_LOCATION: usize = 4096;
+
 /// The rows that answer one command; values are text, `None` is NULL.
 ///
 /// Invariant: every row has exactly `columns` values.
@@ -312,6 +315,9 @@ impl Tablespace {
             })
             .transpose()?;
         let size = row[2].as_ref().map(|size| number(size, "tablespace size")).transpose()?;
+        if row[1].as_ref().is_some_and(|location| location.len() > LONGEST_LOCATION) {
+            return Err(ResultSetError::Value { what: "tablespace location", value: text(row[1].as_ref()) });
+        }
         Ok(Self { oid, location: row[1].clone().unwrap_or_default(), size: size.unwrap_or(0) })
     }
 }

@@ -1,14 +1,15 @@
 //! Directories that a run takes for its output: missing or empty before, as they were after a failure.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::{Access, Directory};
 use super::error::StorageError;
 use super::sync_policy::SyncPolicy;
+use crate::types::OsError;
 
 /// A directory that belongs to this run: it was made by it, or was empty when the run began.
 #[derive(Debug)]
@@ -23,20 +24,20 @@ impl ClaimedDirectory {
     /// Creates the directory with its parents, or takes an empty one as it is (BB-236 … BB-239). Nothing is
     /// changed where it cannot be had.
     ///
-    /// A directory that is created gets exactly the permissions of `access`, and so do its parents.
+    /// A directory that is created gets exactly the permissions of `access`, and so do its parents. Its emptiness and
+    /// its permissions are those of the open directory, so that nobody can put another one into its place meanwhile.
     pub fn claim(path: &Path, access: Access) -> Result<Self, StorageError> {
-        let unusable = |source: io::Error| StorageError::AccessDirectory {
-            path: path.to_owned(),
-            source: source.into(),
-        };
-        match fs::read_dir(path) {
-            Ok(mut entries) => match entries.next() {
-                Some(Ok(_)) => Err(StorageError::DirectoryNotEmpty { path: path.to_owned() }),
-                Some(Err(error)) => Err(unusable(error)),
-                None => Self::open(path, false, Vec::new()),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path, access),
-            Err(error) => Err(unusable(error)),
+        match Directory::open(path) {
+            Ok(directory) => Self::of_empty(directory, false, Vec::new()),
+            Err(StorageError::OpenDirectory { source: OsError(error), .. })
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                Self::create(path, access)
+            }
+            Err(StorageError::OpenDirectory { path, source }) => {
+                Err(StorageError::AccessDirectory { path, source })
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -49,23 +50,37 @@ impl ClaimedDirectory {
         let missing_parents: Vec<&Path> =
             path.ancestors().skip(1).take_while(|parent| !is_there(parent)).collect();
         for parent in missing_parents.into_iter().rev() {
-            make_parent(parent, access).map_err(|error| failed(parent, error))?;
+            match fs::create_dir(parent) {
+                Ok(()) => Directory::open_made(parent)?.set_mode(access.directory_mode())?,
+                // Someone else made it in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && parent.is_dir() => {}
+                Err(error) => return Err(failed(parent, error)),
+            }
             changed_parents.push(parent_of(parent));
         }
         DirBuilder::new().mode(access.directory_mode()).create(path).map_err(|error| failed(path, error))?;
         changed_parents.push(parent_of(path));
-        let permissions = Permissions::from_mode(access.directory_mode());
-        let claimed = fs::set_permissions(path, permissions)
-            .map_err(|source| StorageError::SetPermissions { path: path.to_owned(), source: source.into() })
-            .and_then(|()| Self::open(path, true, changed_parents));
+        let claimed = Directory::open_made(path).and_then(|directory| {
+            directory.set_mode(access.directory_mode())?;
+            Self::of_empty(directory, true, changed_parents)
+        });
         claimed.inspect_err(|_| {
-            // The failure that is reported matters more than one to tidy up.
+            // The failure that is reported matters more than one to tidy up; a directory that is not empty stays.
             let _ = fs::remove_dir(path);
         })
     }
 
-    fn open(path: &Path, created: bool, changed_parents: Vec<PathBuf>) -> Result<Self, StorageError> {
-        Ok(Self { directory: Directory::open(path)?, created, changed_parents })
+    fn of_empty(
+        directory: Arc<Directory>,
+        created: bool,
+        changed_parents: Vec<PathBuf>,
+    ) -> Result<Self, StorageError> {
+        let path = || directory.path().to_owned();
+        match directory.is_empty() {
+            Ok(true) => Ok(Self { directory, created, changed_parents }),
+            Ok(false) => Err(StorageError::DirectoryNotEmpty { path: path() }),
+            Err(error) => Err(StorageError::AccessDirectory { path: path(), source: error.into() }),
+        }
     }
 
     /// The directory, open.
@@ -101,35 +116,17 @@ impl ClaimedDirectory {
 
     /// Brings back what was there before: removes the directory if this run made it, and its contents
     /// otherwise. Links are removed, never followed (BB-241, BB-242, BB-247).
+    ///
+    /// What is removed is what lies in the open directory. Where another one has come to its path, that one stays,
+    /// unless it is an empty one.
     pub fn undo(&self) -> io::Result<()> {
-        if self.created {
-            return fs::remove_dir_all(self.path());
-        }
-        let removed = fs::read_dir(self.path())?.map(|entry| {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())
-            } else {
-                fs::remove_file(entry.path())
-            }
-        });
-        // One that cannot be removed keeps none of the others.
-        removed.fold(Ok(()), Result::and)
+        self.directory.remove_content()?;
+        if self.created { fs::remove_dir(self.path()) } else { Ok(()) }
     }
 }
 
 fn is_there(path: &Path) -> bool {
     path.as_os_str().is_empty() || fs::symlink_metadata(path).is_ok()
-}
-
-fn make_parent(path: &Path, access: Access) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Ok(()) => {}
-        // Someone else made it in the meantime.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    fs::set_permissions(path, Permissions::from_mode(access.directory_mode()))
 }
 
 fn parent_of(path: &Path) -> PathBuf {
@@ -141,7 +138,8 @@ fn parent_of(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -211,5 +209,38 @@ mod tests {
         claimed.undo().unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
         assert!(elsewhere.path().join("precious").exists());
+    }
+
+    /// As somebody could do it who may write into the directory around it.
+    #[test]
+    fn bb_247_what_has_come_to_its_path_meanwhile_is_not_touched() {
+        for created in [true, false] {
+            let root = tempfile::tempdir().unwrap();
+            let (path, moved) = (root.path().join("out"), root.path().join("moved"));
+            let precious = root.path().join("precious");
+            fs::create_dir(&precious).unwrap();
+            fs::write(precious.join("file"), "").unwrap();
+            if !created {
+                fs::create_dir(&path).unwrap();
+            }
+            let claimed = ClaimedDirectory::claim(&path, Access::Owner).unwrap();
+            fs::create_dir_all(path.join("base/1")).unwrap();
+            fs::write(path.join("base/1/2"), "").unwrap();
+            fs::rename(&path, &moved).unwrap();
+            symlink(&precious, &path).unwrap();
+            assert_eq!(claimed.undo().is_err(), created);
+            assert!(precious.join("file").exists() && path.is_symlink());
+            assert_eq!(fs::read_dir(&moved).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn bb_239_a_link_to_nothing_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("link");
+        symlink(root.path().join("nothing"), &path).unwrap();
+        let error = ClaimedDirectory::claim(&path, Access::Owner).unwrap_err();
+        assert_eq!(error.to_string(), format!("could not create directory \"{}\"", path.display()));
+        assert!(path.is_symlink() && !root.path().join("nothing").exists());
     }
 }

@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::StorageError;
@@ -59,6 +59,40 @@ impl Directory {
     pub fn open(path: impl Into<PathBuf>) -> Result<Arc<Self>, StorageError> {
         let path = path.into();
         Self::open_at(CWD, &path.clone(), path)
+    }
+
+    /// Opens a directory that was just made, and nothing that somebody has put into its place as a symbolic link.
+    pub(super) fn open_made(path: &Path) -> Result<Arc<Self>, StorageError> {
+        // With a slash at its end a link would be followed.
+        let name = path.components();
+        Self::open_with(CWD, name.as_path(), path.to_owned(), OFlags::NOFOLLOW)
+    }
+
+    /// Opens the directory at a relative path below this one. Nothing on the way may be a symbolic link or lead up.
+    ///
+    /// The kernel sees to that in one step. Where it has no such step, or a sandbox forbids it, the components are
+    /// opened one by one; and so they are where it refuses, to name the one that is in the way.
+    pub fn open_below(self: &Arc<Self>, path: &Path) -> Result<Arc<Self>, StorageError> {
+        if path.as_os_str().is_empty() {
+            return Ok(Arc::clone(self));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.handle, path, flags, Mode::empty(), resolve) {
+            Ok(handle) => Ok(Arc::new(Self { handle, path: self.path.join(path) })),
+            Err(_) => self.open_each_below(path),
+        }
+    }
+
+    fn open_each_below(self: &Arc<Self>, path: &Path) -> Result<Arc<Self>, StorageError> {
+        path.components().try_fold(Arc::clone(self), |directory, component| match component {
+            Component::Normal(name) => directory.open_child(name),
+            Component::CurDir => Ok(directory),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                let path = self.path.join(path);
+                Err(StorageError::OpenDirectory { path, source: os_error(Errno::XDEV) })
+            }
+        })
     }
 
     /// Creates the directory `name` in this one, or takes the one that exists, and opens it. A
@@ -234,6 +268,45 @@ mod tests {
         assert!(elsewhere.path().join("archive_status").is_dir());
         assert!(pg_wal.contains("archive_status").unwrap());
         assert!(!pg_wal.contains("summaries").unwrap());
+    }
+
+    #[test]
+    fn a_way_down_has_no_links_and_no_way_up_in_one_step_or_in_many() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        std::fs::write(root.path().join("file"), "").unwrap();
+        for (link, target) in [("a/up", ".."), ("a/here", "b"), ("out", "/tmp")] {
+            std::os::unix::fs::symlink(target, root.path().join(link)).unwrap();
+        }
+        let directory = Directory::open(root.path().join("a")).unwrap();
+        let outcomes = |path: &str| {
+            [directory.open_below(Path::new(path)), directory.open_each_below(Path::new(path))].map(
+                |opened| {
+                    opened
+                        .map(|opened| opened.path().to_owned())
+                        .map_err(|error| (error.to_string(), error.source().unwrap().to_string()))
+                },
+            )
+        };
+        for path in ["", "b", "./b/."] {
+            let expected = Ok(root.path().join("a").join(path));
+            assert_eq!(outcomes(path), [expected.clone(), expected], "{path}");
+        }
+        for (path, reason) in [
+            ("up", "Not a directory"),
+            ("here", "Not a directory"),
+            ("up/out", "Not a directory"),
+            ("missing/x", "No such file or directory"),
+            ("..", "Invalid cross-device link"),
+            ("b/../b", "Invalid cross-device link"),
+            ("/", "Invalid cross-device link"),
+        ] {
+            let [step, steps] = outcomes(path);
+            assert_eq!(steps.as_ref().unwrap_err().1, reason, "{path}");
+            if path != "b/../b" {
+                assert_eq!(step, steps, "{path}");
+            }
+        }
     }
 
     #[test]

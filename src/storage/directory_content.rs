@@ -1,7 +1,8 @@
 //! What lies in a directory: its names, the lengths of its files, their bytes, and their going away.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
@@ -15,14 +16,42 @@ impl Directory {
     pub fn names(&self) -> Result<Vec<OsString>, StorageError> {
         let failed =
             |errno| StorageError::ReadDirectory { path: self.path().to_owned(), source: os_error(errno) };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(self).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-            if !matches!(name.as_slice(), b"." | b"..") {
-                names.push(OsString::from_vec(name));
-            }
+        let names = Entries::of(self).map_err(failed)?;
+        names.map(|name| Ok(OsString::from_vec(name.map_err(failed)?.into_bytes()))).collect()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(Entries::of(self)?.next().transpose()?.is_none())
+    }
+
+    /// Removes everything in it and below it. Symbolic links are removed and never followed, and no path is:
+    /// whatever has happened to the one that this directory had, nothing else is touched (BB-247).
+    ///
+    /// What cannot be removed keeps nothing else; the first reason is the error.
+    pub fn remove_content(&self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for name in Entries::of(self)? {
+            let removed = name.and_then(|name| self.remove(&name)).map_err(io::Error::from);
+            outcome = outcome.and(removed);
         }
-        Ok(names)
+        outcome
+    }
+
+    /// A directory inside a directory takes a descriptor and a few hundred bytes of stack; a name in an archive has
+    /// 100 bytes at most, so there are never more than fifty of them.
+    fn remove(&self, name: &CStr) -> Result<(), Errno> {
+        let refusal = match rustix::fs::unlinkat(self, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        if !matches!(refusal, Errno::ISDIR | Errno::PERM) {
+            return Err(refusal);
+        }
+        let Ok(directory) = self.open_child(OsStr::from_bytes(name.to_bytes())) else { return Err(refusal) };
+        let emptied = directory.remove_content();
+        let removed = rustix::fs::unlinkat(self, name, AtFlags::REMOVEDIR);
+        emptied.map_err(|error| Errno::from_io_error(&error).unwrap_or(refusal)).and(removed)
     }
 
     /// The bytes of the file `name`, or nothing where there is none, or something else than a file.
@@ -62,6 +91,27 @@ impl Directory {
         let here = rustix::fs::fstat(self)
             .map_err(|errno| StorageError::Stat { path: path.to_owned(), source: os_error(errno) })?;
         Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
+    }
+}
+
+/// The names in a directory but `.` and `..`.
+struct Entries(Dir);
+
+impl Entries {
+    fn of(directory: &Directory) -> Result<Self, Errno> {
+        Dir::read_from(directory).map(Self)
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<CString, Errno>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let is_itself_or_parent = |name: &CStr| matches!(name.to_bytes(), b"." | b"..");
+        self.0.by_ref().find_map(|entry| match entry {
+            Ok(entry) if is_itself_or_parent(entry.file_name()) => None,
+            entry => Some(entry.map(|entry| entry.file_name().to_owned())),
+        })
     }
 }
 

@@ -109,16 +109,12 @@ impl Tree {
     }
 
     fn open(&self, member: &Path) -> Result<Arc<Directory>, StorageError> {
-        let (mut directory, rest) = match &self.elsewhere {
+        match &self.elsewhere {
             Some((name, elsewhere)) if member.starts_with(name) => {
-                (Arc::clone(elsewhere), member.strip_prefix(name).unwrap_or(member))
+                elsewhere.open_below(member.strip_prefix(name).unwrap_or(member))
             }
-            _ => (Arc::clone(&self.root), member),
-        };
-        for component in rest.components() {
-            directory = directory.open_child(component.as_os_str())?;
+            _ => self.root.open_below(member),
         }
-        Ok(directory)
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) const CHECKSUM: Range<usize> = 148..156;
 pub(super) const TYPEFLAG: usize = 156;
 pub(super) const LINK_NAME: Range<usize> = 157..257;
 pub(super) const MAGIC: Range<usize> = 257..265;
+const PREFIX: Range<usize> = 345..500;
 
 /// The first byte of a number that is binary and big-endian.
 pub(super) const BASE_256: u8 = 0x80;
@@ -38,8 +39,7 @@ pub struct Entry {
     pub kind: EntryKind,
     /// Permission bits, at most `0o7777`.
     pub mode: u32,
-    /// The number of bytes of data that follow, below 2⁶³. It is 0 for the directories and links of
-    /// a PostgreSQL server; where another writer says otherwise the data is there and means nothing.
+    /// The number of bytes of data that follow, below 2⁶³. It is 0 for directories, links, devices and pipes.
     pub size: u64,
 }
 
@@ -120,6 +120,9 @@ impl fmt::Debug for MemberPath {
 }
 
 /// Reads a header block that is not all zero.
+///
+/// What would make another program find other members or other names in the archive than this one does is
+/// refused, because an archive that is kept as it came is unpacked by another program.
 pub(super) fn parse(block: &HeaderBlock) -> Result<Entry, TarError> {
     let header = ::tar::Header::from_byte_slice(block);
     if header.cksum().ok() != Some(checksum(block)) || !MAGICS.iter().any(|magic| block[MAGIC] == magic[..]) {
@@ -129,16 +132,28 @@ pub(super) fn parse(block: &HeaderBlock) -> Result<Entry, TarError> {
         b'0' | b'\0' => EntryKind::File,
         b'5' => EntryKind::Directory,
         b'2' => EntryKind::Symlink { target: until_nul(&block[LINK_NAME]).to_vec() },
-        b'x' | b'g' => return Err(TarError::PaxExtension),
+        b'x' | b'g' | b'X' => return Err(TarError::PaxExtension),
+        b'L' | b'K' => return Err(TarError::GnuExtension),
         other => EntryKind::Other(other),
     };
     let name = until_nul(&block[NAME]);
+    let path = MemberPath::parse(name, &kind)?;
+    if block[PREFIX].iter().any(|&byte| byte != 0) {
+        return Err(TarError::NamePrefix(lossy(name)));
+    }
+    let size = size(block, header).filter(|&size| size == 0 || can_have_data(block[TYPEFLAG]));
     Ok(Entry {
-        path: MemberPath::parse(name, &kind)?,
+        path,
         kind,
         mode: header.mode().map_err(|_| TarError::NotATarArchive)? & MODE_BITS,
-        size: size(block, header).ok_or_else(|| TarError::InvalidSize(lossy(name)))?,
+        size: size.ok_or_else(|| TarError::InvalidSize(lossy(name)))?,
     })
+}
+
+/// Not links, devices, directories and pipes: whatever their size says, many readers look for the next member right
+/// behind them.
+const fn can_have_data(typeflag: u8) -> bool {
+    !matches!(typeflag, b'1'..=b'6')
 }
 
 /// The sum of all bytes of a header, those of the checksum itself counted as blanks.
@@ -185,6 +200,7 @@ mod tests {
         parse(&block(|block| {
             block[NAME].fill(0);
             block[..name.len()].copy_from_slice(name);
+            block[SIZE].copy_from_slice(b"00000000000 ");
             block[TYPEFLAG] = typeflag;
         }))
         .map(|entry| entry.path)
@@ -202,9 +218,21 @@ mod tests {
     }
 
     #[test]
-    fn bb_121_the_prefix_is_ignored() {
-        let entry = parse(&block(|block| block[345..350].copy_from_slice(b"other"))).unwrap();
-        assert_eq!(entry.path.as_bytes(), b"base/1/1259");
+    fn bb_121_a_prefix_would_be_another_name() {
+        for at in [345, 350, 499] {
+            let parsed = parse(&block(|block| block[at] = b'x'));
+            assert_eq!(parsed, Err(TarError::NamePrefix("base/1/1259".to_owned())), "{at}");
+        }
+    }
+
+    #[test]
+    fn bb_122_bb_126_only_files_and_what_is_skipped_have_data() {
+        for typeflag in *b"\x0001234567ZS" {
+            let parsed = parse(&block(|block| block[TYPEFLAG] = typeflag));
+            let invalid = Err(TarError::InvalidSize("base/1/1259".to_owned()));
+            let expected = if b"123456".contains(&typeflag) { invalid } else { Ok(8192) };
+            assert_eq!(parsed.map(|entry| entry.size), expected, "{typeflag}");
+        }
     }
 
     #[test]
@@ -248,7 +276,7 @@ mod tests {
     fn bb_125_names_that_lead_elsewhere_are_refused() {
         assert_eq!(with_name(b"", b'0'), Err(TarError::EmptyName));
         for name in [&b"/etc/passwd"[..], b"/", b"..", b"../x", b"a/..", b"a/../b", b"./../b"] {
-            for typeflag in *b"025L" {
+            for typeflag in *b"0257" {
                 let unsafe_path = TarError::UnsafePath(String::from_utf8(name.to_vec()).unwrap());
                 assert_eq!(with_name(name, typeflag), Err(unsafe_path), "{name:?}");
             }
@@ -263,6 +291,7 @@ mod tests {
     fn bb_126_kinds_by_typeflag() {
         let kind = |typeflag: u8| {
             parse(&block(|block| {
+                block[SIZE].copy_from_slice(b"00000000000 ");
                 block[TYPEFLAG] = typeflag;
                 block[LINK_NAME.start..LINK_NAME.start + 7].copy_from_slice(b"/mnt/ts");
             }))
@@ -275,6 +304,9 @@ mod tests {
         assert_eq!(kind(b'1'), Ok(EntryKind::Other(b'1')));
         assert_eq!(kind(b'x'), Err(TarError::PaxExtension));
         assert_eq!(kind(b'g'), Err(TarError::PaxExtension));
+        assert_eq!(kind(b'X'), Err(TarError::PaxExtension));
+        assert_eq!(kind(b'L'), Err(TarError::GnuExtension));
+        assert_eq!(kind(b'K'), Err(TarError::GnuExtension));
     }
 
     #[test]

@@ -45,12 +45,18 @@ pub enum TarError {
     /// A name that is absolute, has a `..` in it, or cannot be that of such a member (BB-125).
     #[error("tar member has unsafe path name: \"{0}\"")]
     UnsafePath(String),
-    /// A size that is negative or 2⁶³ bytes and more.
+    /// A size that is negative or 2⁶³ bytes and more, or any size of something that has no data.
     #[error("tar member \"{0}\" has an invalid size")]
     InvalidSize(String),
     /// A pax header, which would change how the next member is to be read (BB-126).
     #[error("pax extensions to tar format are not supported")]
     PaxExtension,
+    /// A long name of GNU tar, which would be the next member's (BB-126).
+    #[error("GNU extensions to tar format are not supported")]
+    GnuExtension,
+    /// A header with a prefix, which to some programs is the front of the name (BB-121).
+    #[error("prefixes of names in tar format are not supported: \"{0}\"")]
+    NamePrefix(String),
     /// The stream ended inside a member (BB-128).
     #[error("COPY stream ended before last file was finished")]
     UnfinishedMember,

@@ -1,6 +1,7 @@
 //! The program under test, or the real one, at the mercy of a server that lies.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -10,6 +11,9 @@ use super::scripted_backup_server::{Delivery, ScriptedBackupServer, Session};
 use super::tree::snapshot;
 use super::{Outcome, Run, scratch_directory};
 
+/// The most memory that any lie may cost, in bytes.
+const MOST_MEMORY: u64 = 128 << 20;
+
 /// A place to be backed up into, with something precious beside it.
 #[derive(Debug)]
 pub struct LiedTo {
@@ -18,7 +22,7 @@ pub struct LiedTo {
 }
 
 impl LiedTo {
-    /// `DIR/precious/file` is there; the backup goes to `DIR/out`.
+    /// `DIR/precious/file` and `DIR/precious/directory` are there; the backup goes to `DIR/out`.
     pub fn new() -> Self {
         Self::with(BackupProgram::ours())
     }
@@ -26,7 +30,7 @@ impl LiedTo {
     /// The same with that program.
     pub fn with(program: BackupProgram) -> Self {
         let directory = scratch_directory();
-        fs::create_dir(directory.path().join("precious")).unwrap();
+        fs::create_dir_all(directory.path().join("precious/directory")).unwrap();
         fs::write(directory.path().join("precious/file"), "precious").unwrap();
         Self { program, directory }
     }
@@ -50,11 +54,39 @@ impl LiedTo {
     #[track_caller]
     pub fn refuse(&self, session: &Session, delivery: Delivery, arguments: &[&str]) -> String {
         let before = snapshot(self.path());
-        let outcome = self.run(session, delivery, arguments).run();
+        let outcome = self.outcome(session, delivery, arguments);
         let stderr = self.shown(&outcome);
         assert_eq!(outcome.code(), Some(1), "{stderr}");
         assert_eq!(snapshot(self.path()), before, "{stderr}");
         stderr
+    }
+
+    /// Ends as it may, but within the memory that there is for lies, and without a change of what is precious.
+    #[track_caller]
+    pub fn outcome(&self, session: &Session, delivery: Delivery, arguments: &[&str]) -> Outcome {
+        let before = self.precious();
+        let (outcome, peak) = self.run(session, delivery, arguments).start().finish_measured();
+        assert!(peak < MOST_MEMORY, "{peak} bytes of memory; {}", outcome.stderr);
+        assert_eq!(self.precious(), before, "{}", outcome.stderr);
+        outcome
+    }
+
+    /// What the file system says of what is precious: nobody changes permissions, links or contents without a trace
+    /// here, not even for a while.
+    fn precious(&self) -> Vec<[i128; 9]> {
+        let paths = ["precious", "precious/file", "precious/directory"];
+        let told = paths.map(|path| {
+            let of = fs::symlink_metadata(self.path().join(path)).unwrap();
+            let times = [of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()].map(i128::from);
+            let numbers = [of.ino(), of.mode().into(), of.nlink(), of.size()].map(i128::from);
+            let owner = i128::from(of.uid()) << 32 | i128::from(of.gid());
+            std::array::from_fn(|at| match at {
+                0..4 => times[at],
+                4..8 => numbers[at - 4],
+                _ => owner,
+            })
+        });
+        told.to_vec()
     }
 
     pub fn shown(&self, outcome: &Outcome) -> String {
