@@ -155,3 +155,21 @@ fn names_are_read_from_sources() {
     let names: Vec<_> = names_with_ids(source).collect();
     assert_eq!(names, ["bb_001_what", "bb_003_cn_004_what", "cn_005_what"]);
 }
+
+/// Each row of the table names its test last.
+#[test]
+fn every_fault_in_the_documentation_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("docs/faults.md")).unwrap();
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |")).collect();
+    assert!(rows.len() >= 60, "{} rows", rows.len());
+    for row in rows {
+        let (_, test) = row.rsplit_once('`').unwrap();
+        let (file, function) = test.split_once("::").unwrap();
+        let path = if file.starts_with("src/") { root.join(file) } else { root.join("tests").join(file) };
+        let source = fs::read_to_string(path.with_extension("rs"));
+        let has_test = source.is_ok_and(|source| source.contains(&format!("fn {function}(")));
+        assert!(has_test, "there is no test {test}");
+    }
+}
