@@ -162,6 +162,8 @@ mod tar_archive;
 mod wal_stream;
 
 pub use archive::{ArchiveEnd, Closing, Cluster, OpenSegment, WalArchive};
+// The command line tries base backups again, too.
+#[cfg(feature = "cli")]
 pub(crate) use backoff::{Backoff, chance};
 pub use directory_archive::DirectoryArchive;
 pub use disk::DiskError;
