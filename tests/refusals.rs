@@ -12,7 +12,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use support::{Attempt, Cluster, Personality, client_program};
+use support::{Attempt, Cluster, Personality, client_program, wait_until_nothing_replicates};
 
 const MAJOR: u16 = 15;
 
@@ -139,7 +139,11 @@ fn bb_066_cn_298_nobody_listens() {
 fn bb_179_too_few_wal_senders_for_the_second_connection() {
     let cluster = Cluster::builder(MAJOR).setting("max_wal_senders", "1").start();
     let refused = |prepare: fn(&std::path::Path), last_line: &str| {
-        let attempt = Attempt::new(&cluster, &["-D", "DIR/out", "-U", "postgres"]).prepare(prepare);
+        // The connection of the program before counts until the server has noticed its end.
+        let attempt = Attempt::new(&cluster, &["-D", "DIR/out", "-U", "postgres"]).prepare(|directory| {
+            wait_until_nothing_replicates(&cluster);
+            prepare(directory);
+        });
         assert_refused(
             &attempt,
             &format!(
