@@ -3,11 +3,14 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ConnectionError, receive_error, send_error};
@@ -265,14 +268,58 @@ impl Session {
         self.flush().await
     }
 
-    /// Whether a dropped future has left something to be sent.
+    /// Whether something is left to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.outgoing.has_remaining()
     }
 
+    /// Sends what is left to be sent.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the rest is sent with the next message.
+    pub(crate) async fn flush(&mut self) -> Result<(), ConnectionError> {
+        match self.send_outgoing().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed_to_send(error).await),
+        }
+    }
+
+    /// The socket, for a thread that waits for it outside of its runtime, if it is a plain one.
+    pub(crate) fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.plain()
+    }
+
+    /// Sends one CopyData message as far as a plain socket takes it at once. The rest is left to be sent, and why it
+    /// cannot be is found out then.
+    pub(crate) fn send_copy_data_now(&mut self, payload: &[u8]) -> Result<(), ConnectionError> {
+        frontend::CopyData::new(payload).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
+        self.shut_side_door();
+        if let Some(socket) = self.socket.plain() {
+            let sent = send(socket, &self.outgoing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            self.outgoing.advance(sent.unwrap_or(0));
+        }
+        self.open_side_door_again();
+        Ok(())
+    }
+
+    /// Receives what a plain socket has by now, at most as much as there is room for; it is read by way of that.
+    pub(crate) fn receive_now(&mut self, room: &mut [u8]) -> Result<(), ConnectionError> {
+        let Some(socket) = self.socket.plain() else { return Ok(()) };
+        match recv(socket, &mut *room, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Err(self.broken(ConnectionError::Closed)),
+            Ok((length, _)) => {
+                self.deframer.buffer_with_room(READ_ROOM).extend_from_slice(&room[..length]);
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(self.broken(receive_error(error.into()))),
+        }
+    }
+
     /// Lets another thread send whole messages of the COPY under way, where the socket is a plain one.
     pub(crate) fn open_side_door(&mut self) -> Option<SideDoor> {
-        let (keeper, door) = side_door(self.socket.plain_handle()?);
+        let socket = self.socket.plain()?.try_clone_to_owned().ok()?;
+        let (keeper, door) = side_door(socket);
         self.door = Some(keeper);
         Some(door)
     }
@@ -408,15 +455,7 @@ impl Session {
         }
     }
 
-    /// Sends what is to be sent. Where that fails, what the server said before it closed is the better error
-    /// (CN-294).
-    async fn flush(&mut self) -> Result<(), ConnectionError> {
-        match self.send_outgoing().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failed_to_send(error).await),
-        }
-    }
-
+    /// What the server said before it closed is the better error (CN-294).
     async fn failed_to_send(&mut self, error: io::Error) -> ConnectionError {
         self.outgoing.clear();
         self.last_words().await.unwrap_or_else(|| send_error(error))
@@ -428,10 +467,14 @@ impl Session {
             self.socket.write_buf(&mut self.outgoing).await?;
         }
         self.socket.flush().await?;
-        if let Some(door) = &self.door {
+        self.open_side_door_again();
+        Ok(())
+    }
+
+    fn open_side_door_again(&self) {
+        if let Some(door) = self.door.as_ref().filter(|_| self.outgoing.is_empty()) {
             door.open();
         }
-        Ok(())
     }
 
     /// Lets nobody else send until this one's messages are sent whole. The rest of another's goes first.
