@@ -1,16 +1,15 @@
 //! A session with a server: simple queries and COPY.
 
+mod without_waiting;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ConnectionError, receive_error, send_error};
@@ -281,38 +280,6 @@ impl Session {
         match self.send_outgoing().await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed_to_send(error).await),
-        }
-    }
-
-    /// The socket, for a thread that waits for it outside of its runtime, if it is a plain one.
-    pub(crate) fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.plain()
-    }
-
-    /// Sends one CopyData message as far as a plain socket takes it at once. The rest is left to be sent, and why it
-    /// cannot be is found out then.
-    pub(crate) fn send_copy_data_now(&mut self, payload: &[u8]) -> Result<(), ConnectionError> {
-        frontend::CopyData::new(payload).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
-        self.shut_side_door();
-        if let Some(socket) = self.socket.plain() {
-            let sent = send(socket, &self.outgoing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            self.outgoing.advance(sent.unwrap_or(0));
-        }
-        self.open_side_door_again();
-        Ok(())
-    }
-
-    /// Receives what a plain socket has by now, at most as much as there is room for; it is read by way of that.
-    pub(crate) fn receive_now(&mut self, room: &mut [u8]) -> Result<(), ConnectionError> {
-        let Some(socket) = self.socket.plain() else { return Ok(()) };
-        match recv(socket, &mut *room, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Err(self.broken(ConnectionError::Closed)),
-            Ok((length, _)) => {
-                self.deframer.buffer_with_room(READ_ROOM).extend_from_slice(&room[..length]);
-                Ok(())
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(error) => Err(self.broken(receive_error(error.into()))),
         }
     }
 
