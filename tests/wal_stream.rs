@@ -6,6 +6,7 @@
 mod looping;
 mod support;
 
+use std::net::Shutdown;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -218,7 +219,12 @@ fn rw_179_rw_180_rw_188_the_end_says_where_the_log_goes_on() {
         let server = ScriptedServer::start(move |peer| {
             begin_stream(peer);
             peer.send_wal(START, log(START, FROM + 1000));
-            let Some((timeline, start)) = next else { return peer.complete("COPY 0") };
+            let Some((timeline, start)) = next else {
+                peer.complete("COPY 0");
+                // A socket that is closed before it was read to its end takes back what was sent.
+                peer.stream().shutdown(Shutdown::Write).unwrap();
+                return peer.expect_end();
+            };
             peer.send(b'c', b"");
             peer.expect_copy_done();
             peer.row(&[timeline, &start]);

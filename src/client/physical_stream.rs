@@ -1,3 +1,4 @@
+use std::os::fd::BorrowedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
@@ -118,6 +119,43 @@ impl PhysicalStream<'_> {
     /// Whether a part of what was said is still to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.session.has_unsent()
+    }
+
+    /// Sends what is still to be sent.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the rest is sent with what is sent next.
+    pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
+        self.session.flush().await.map_err(ClientError::Feedback)
+    }
+
+    /// The socket, for a thread that waits for it outside of its runtime; none where the connection is encrypted.
+    pub(crate) fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.session.plain_socket()
+    }
+
+    /// Tells the server how far the client has come, as far as a plain socket takes it at once; the rest is still to
+    /// be sent then.
+    pub(crate) fn send_status_now(&mut self, status: StandbyStatus) -> Result<(), ClientError> {
+        let payload = status.encode(postgres_clock());
+        self.session.send_copy_data_now(&payload).map_err(ClientError::Feedback)
+    }
+
+    /// The next message, if it is here or in the plain socket, from which no more is read than there is room for. An
+    /// end of the stream is left to [`PhysicalStream::next`].
+    pub(crate) fn next_now(&mut self, room: &mut [u8]) -> Result<Option<WalMessage>, ClientError> {
+        if let Some(message) = self.try_next()? {
+            return Ok(Some(message));
+        }
+        if self.ended.is_none() {
+            self.session.receive_now(room).map_err(stream_error)?;
+        }
+        self.try_next()
+    }
+
+    /// Whether the server has ended its side.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// A way for another thread to tell the server how far the client has come, until the stream is finished; none where

@@ -1,5 +1,7 @@
 //! A session with a server: simple queries and COPY.
 
+mod without_waiting;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -275,14 +277,26 @@ impl Session {
         self.flush().await
     }
 
-    /// Whether a dropped future has left something to be sent.
+    /// Whether something is left to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.outgoing.has_remaining()
     }
 
+    /// Sends what is left to be sent.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the rest is sent with the next message.
+    pub(crate) async fn flush(&mut self) -> Result<(), ConnectionError> {
+        match self.send_outgoing().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed_to_send(error).await),
+        }
+    }
+
     /// Lets another thread send whole messages of the COPY under way, where the socket is a plain one.
     pub(crate) fn open_side_door(&mut self) -> Option<SideDoor> {
-        let (keeper, door) = side_door(self.socket.plain_handle()?);
+        let socket = self.socket.plain()?.try_clone_to_owned().ok()?;
+        let (keeper, door) = side_door(socket);
         self.door = Some(keeper);
         Some(door)
     }
@@ -421,15 +435,7 @@ impl Session {
         }
     }
 
-    /// Sends what is to be sent. Where that fails, what the server said before it closed is the better error
-    /// (CN-294).
-    async fn flush(&mut self) -> Result<(), ConnectionError> {
-        match self.send_outgoing().await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failed_to_send(error).await),
-        }
-    }
-
+    /// What the server said before it closed is the better error (CN-294).
     async fn failed_to_send(&mut self, error: io::Error) -> ConnectionError {
         self.outgoing.clear();
         self.last_words().await.unwrap_or_else(|| send_error(error))
@@ -441,10 +447,14 @@ impl Session {
             self.socket.write_buf(&mut self.outgoing).await?;
         }
         self.socket.flush().await?;
-        if let Some(door) = &self.door {
+        self.open_side_door_again();
+        Ok(())
+    }
+
+    fn open_side_door_again(&self) {
+        if let Some(door) = self.door.as_ref().filter(|_| self.outgoing.is_empty()) {
             door.open();
         }
-        Ok(())
     }
 
     /// Lets nobody else send until this one's messages are sent whole. The rest of another's goes first.

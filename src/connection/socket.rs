@@ -4,7 +4,7 @@
 #![allow(clippy::match_same_arms)]
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -24,14 +24,13 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Another handle of the socket, if what is written to it goes out as it is.
-    pub(super) fn plain_handle(&self) -> Option<OwnedFd> {
-        let socket = match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-            Self::Tls(_) | Self::Gss(_) => return None,
-        };
-        socket.try_clone_to_owned().ok()
+    /// The descriptor, if what is written to it goes out as it is, and what can be read came so.
+    pub(super) fn plain(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(socket) => Some(socket.as_fd()),
+            Self::Unix(socket) => Some(socket.as_fd()),
+            Self::Tls(_) | Self::Gss(_) => None,
+        }
     }
 }
 

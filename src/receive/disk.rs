@@ -5,25 +5,20 @@
 //!
 //! The work has a thread of its own, so that the network does not wait for the disk. A commit that waits for a
 //! synchronous receiver would wait for two threads to wake up then, besides the disk. So where the network has a thread
-//! for itself, and something can answer the server meanwhile (a [`StandIn`]), that does what is quickly done.
+//! for itself, and something can answer the server meanwhile, that does what is quickly done.
 
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveEnd, WalArchive};
 use super::batch::Batch;
 use super::command_queue::{CommandSender, command_queue};
 use super::disk_progress::DiskProgress;
-use super::own_thread::Aside;
 use super::progress_channel::{ProgressReceiver, Wake, progress_channel};
 use super::segment_writer::{KnownCluster, Order, Writer};
 use super::shared_work::SharedWork;
-use super::stand_in::StandIn;
-use crate::client::StatusSender;
-use crate::protocol::{StandbyStatus, TimelineHistoryFile};
+use crate::protocol::TimelineHistoryFile;
 use crate::storage::{Durable, StorageError};
 use crate::types::{Lsn, OsError, TimelineId};
 use crate::wal::Cut;
@@ -59,14 +54,6 @@ pub(super) struct Disk {
     archive: Option<Box<dyn WalArchive>>,
     work: SharedWork,
     thread: Option<JoinHandle<()>>,
-    /// How the task on the network does the work, where it does.
-    beside: Option<Beside>,
-}
-
-/// What it takes to work for the disk and be alive to the server.
-struct Beside {
-    aside: Aside,
-    stand_in: Arc<StandIn>,
 }
 
 impl Disk {
@@ -98,7 +85,6 @@ impl Disk {
             archive: None,
             work,
             thread: Some(thread),
-            beside: None,
         })
     }
 
@@ -130,45 +116,40 @@ impl Disk {
         self.waiting.sync = true;
     }
 
-    /// From now on the calling task does aside what is quickly done, and this server hears meanwhile that the client
-    /// lives, until that is cancelled. Where nobody can tell it, the disk's thread goes on doing everything.
-    pub(super) fn work_beside(&mut self, aside: Aside, server: StatusSender, cancel: CancellationToken) {
-        match StandIn::spawn(server, cancel) {
-            Ok(stand_in) => self.beside = Some(Beside { aside, stand_in: Arc::new(stand_in) }),
-            Err(error) => tracing::debug!(%error, "nobody stands in for the thread that receives"),
-        }
-    }
-
-    /// From now on the disk's thread does everything again.
-    pub(super) fn work_apart(&mut self) {
-        self.beside = None;
-    }
-
-    /// Hands over what waits, to be done by somebody who can wait for the disk. `told` is what the server may hear
-    /// again meanwhile, if it can hear anything.
-    pub(super) async fn hand_over(&mut self, told: Option<StandbyStatus>) {
-        let is_quick = self.is_quickly_done();
-        if !self.queue() {
-            return;
-        }
-        let is_done = match (told, &self.beside) {
-            (Some(told), Some(Beside { aside, stand_in })) if is_quick => {
-                self.progress.look_later();
-                let (stand_in, work) = (Arc::clone(stand_in), self.work.clone());
-                aside.block(move || stand_in.over(told, || work.try_go_on())).await
-            }
-            _ => false,
-        };
-        if !is_done {
+    /// Hands over what waits to the disk's thread.
+    pub(super) fn hand_over(&mut self) {
+        if self.queue() {
             self.wake();
         }
     }
 
-    /// Whether little is to be written and synced, with all that is on its way to the disk already.
-    fn is_quickly_done(&self) -> bool {
+    /// Whether a sync is wanted, and everything that is not durable yet is written and synced quickly.
+    pub(super) fn is_quickly_synced(&self) -> bool {
+        self.waiting.sync && self.is_little()
+    }
+
+    /// Whether what waits is little, with all that is on its way to the disk already.
+    pub(super) fn is_little(&self) -> bool {
         let flushed = self.progress.latest().flushed.value();
         let length = self.waiting.end().and_then(|end| end.checked_sub(flushed));
-        self.waiting.sync && length.is_some_and(|length| length <= Self::QUICKLY_DONE)
+        length.is_some_and(|length| length <= Self::QUICKLY_DONE)
+    }
+
+    /// Writes and syncs what waits on the calling thread, which may block. Gives whether everything is durable now; if
+    /// not, the disk's thread is at it, or the disk has failed.
+    pub(super) fn sync_here(&mut self) -> bool {
+        let end = self.waiting.end();
+        self.progress.look_later();
+        self.queue();
+        if !self.work.try_go_on() {
+            self.wake();
+        }
+        end.is_none_or(|end| self.progress.latest().flushed.value() >= end)
+    }
+
+    /// Whether nothing waits to be handed over.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Hands over what waits, but wakes nobody. Gives whether anything waited.

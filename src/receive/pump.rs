@@ -1,7 +1,7 @@
 //! The loop of one stream: takes what the server sends, hands it to the disk, and tells the server.
 //!
 //! In come messages, positions of the disk, and the position where it is enough; out go checked pieces of segments to
-//! the disk and status updates to the server. Nothing here waits for the disk, unless that was agreed on with it.
+//! the disk and status updates to the server. Nothing here waits for the disk.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::alarm::Alarm;
+use super::beside::Beside;
 use super::disk::Disk;
 use super::error::ReceiveError;
 use super::feedback::Feedback;
@@ -80,25 +81,31 @@ pub(super) struct Pump<'a> {
 }
 
 impl Pump<'_> {
-    /// Runs until the stop position is reached or the server ends the stream.
-    pub(super) async fn run(&mut self, stream: &mut PhysicalStream<'_>) -> Result<EndedBy, ReceiveError> {
+    /// Runs until the stop position is reached or the server ends the stream. What can be done `beside` is done there.
+    pub(super) async fn run(
+        &mut self,
+        stream: &mut PhysicalStream<'_>,
+        beside: Option<&Beside>,
+    ) -> Result<EndedBy, ReceiveError> {
         let mut alarm = Alarm::default();
         loop {
-            if self.stop.reached(self.reached) {
+            if self.is_enough() {
                 return Ok(EndedBy::Us);
             }
-            self.hand_over(stream).await;
-            let now = now();
-            let may_read = self.look_at_disk(now);
-            self.events.note(self.reached, self.disk.progress(), now);
-            if self.feedback.is_server_silent(now) {
-                return Err(ReceiveError::Silent(self.feedback.receive_timeout()));
+            self.pace_flush();
+            if let Some(beside) = beside.filter(|_| self.disk.is_quickly_synced() && !stream.has_unsent()) {
+                beside.keep_up(self, stream).await?;
+                if stream.has_unsent() {
+                    patiently(stream.flush()).await?;
+                }
+                continue;
             }
-            if let Some(status) = self.feedback.poll(now) {
+            self.disk.hand_over();
+            let (may_read, status) = self.look_around()?;
+            if let Some(status) = status {
                 send_status(stream, status).await?;
             }
-            let flush_due = self.flush_pace.as_ref().and_then(FlushPace::due);
-            let due = [self.feedback.due(), flush_due, self.events.due()].into_iter().flatten().min();
+            let due = self.due();
             tokio::select! {
                 biased;
                 progress = self.disk.progress_changed() => progress.map(drop)?,
@@ -112,14 +119,33 @@ impl Pump<'_> {
         }
     }
 
-    /// Hands what was taken to the disk. While a message to the server is sent in part, nobody else could answer it for
-    /// a thread that waits.
-    async fn hand_over(&mut self, stream: &PhysicalStream<'_>) {
+    /// Whether the stop position is reached.
+    pub(super) fn is_enough(&self) -> bool {
+        self.stop.reached(self.reached)
+    }
+
+    /// Asks the disk for a sync if it is time.
+    pub(super) fn pace_flush(&mut self) {
         if self.flush_pace.as_mut().is_some_and(|pace| pace.poll(now())) {
             self.disk.request_sync();
         }
-        let told = (!stream.has_unsent()).then(|| self.feedback.repeated());
-        self.disk.hand_over(told).await;
+    }
+
+    /// Looks at the disk and at the clock. Gives whether there is room for more, and what the server is to be told.
+    pub(super) fn look_around(&mut self) -> Result<(bool, Option<StandbyStatus>), ReceiveError> {
+        let now = now();
+        let may_read = self.look_at_disk(now);
+        self.events.note(self.reached, self.disk.progress(), now);
+        if self.feedback.is_server_silent(now) {
+            return Err(ReceiveError::Silent(self.feedback.receive_timeout()));
+        }
+        Ok((may_read, self.feedback.poll(now)))
+    }
+
+    /// When there is something to be done even if nothing happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let flush_due = self.flush_pace.as_ref().and_then(FlushPace::due);
+        [self.feedback.due(), flush_due, self.events.due()].into_iter().flatten().min()
     }
 
     /// Notes how far the disk has come, and says what is waited for. Gives whether there is room for more.
@@ -139,13 +165,17 @@ impl Pump<'_> {
     }
 
     /// Takes the message and those that are already here after it.
-    fn take_round(&mut self, first: WalMessage, stream: &mut PhysicalStream<'_>) -> Result<(), ReceiveError> {
+    pub(super) fn take_round(
+        &mut self,
+        first: WalMessage,
+        stream: &mut PhysicalStream<'_>,
+    ) -> Result<(), ReceiveError> {
         self.feedback.heard(now());
         let end = self.cutter.position() + ROUND;
         let mut message = Some(first);
         while let Some(taken) = message {
             self.take(taken)?;
-            if self.cutter.position() >= end || self.stop.reached(self.reached) {
+            if self.cutter.position() >= end || self.is_enough() {
                 break;
             }
             message = stream.try_next()?;
@@ -164,7 +194,7 @@ impl Pump<'_> {
                     let completes = cut.completes;
                     self.disk.push(cut);
                     // What the message has beyond the end of the segment is not wanted any more (RW-197).
-                    if completes && self.stop.reached(self.reached) {
+                    if completes && self.is_enough() {
                         break;
                     }
                 }
@@ -184,14 +214,18 @@ impl Pump<'_> {
     }
 }
 
-/// Sends the update, or leaves it to be sent with the next one where the server does not read: WAL must
-/// go on coming, and the stop position be noticed.
+/// Sends the update, or leaves it to be sent with the next one where the server does not read.
 pub(super) async fn send_status(
     stream: &mut PhysicalStream<'_>,
     status: StandbyStatus,
 ) -> Result<(), ClientError> {
     tracing::trace!(written = %status.written, flushed = %status.flushed, "status update");
-    let mut sending = pin!(stream.send_status(status));
+    patiently(stream.send_status(status)).await
+}
+
+/// Waits a while for what can be left for the next time: WAL must go on coming, and the stop position be noticed.
+async fn patiently(sending: impl Future<Output = Result<(), ClientError>>) -> Result<(), ClientError> {
+    let mut sending = pin!(sending);
     // A timer costs more than sending does, and is mostly not needed.
     match poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await {
         Poll::Ready(sent) => sent,

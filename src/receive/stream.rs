@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveEnd, WalArchive};
+use super::beside::Beside;
 use super::disk::Disk;
 use super::error::ReceiveError;
 use super::feedback::{Feedback, FlushReport};
@@ -93,6 +94,13 @@ pub(super) struct StreamSettings {
     /// Once this is cancelled, nobody stands in for a thread that waits.
     pub(super) cancel: CancellationToken,
     pub(super) observer: Arc<dyn Observer>,
+}
+
+impl StreamSettings {
+    fn beside(&self, stream: &mut PhysicalStream<'_>) -> Option<Beside> {
+        let aside = self.aside.as_ref().filter(|_| self.flush_report == FlushReport::Synchronous)?;
+        Beside::new(aside, stream, &self.cancel)
+    }
 }
 
 impl From<&ReceiveOptions> for StreamSettings {
@@ -277,11 +285,7 @@ impl Receiver<'_> {
         };
         self.under_way.since.get_or_insert_with(now);
         let is_synchronous = settings.flush_report == FlushReport::Synchronous;
-        if let (true, Some(aside)) = (is_synchronous, &settings.aside)
-            && let Some(server) = stream.status_sender()
-        {
-            self.disk.work_beside(aside.clone(), server, settings.cancel.clone());
-        }
+        let beside = settings.beside(&mut stream);
         let mut pump = Pump {
             cutter: SegmentCutter::new(timeline, overlap.start(), settings.segment_size),
             overlap,
@@ -295,10 +299,10 @@ impl Receiver<'_> {
             disk: &mut *self.disk,
             stop: &mut *self.stop,
         };
-        let ended_by = pump.run(&mut stream).await;
+        let ended_by = pump.run(&mut stream, beside.as_ref()).await;
         *self.told = ToldFlush(Some((timeline, pump.feedback.known_flushed())));
+        drop(beside);
         let ended_by = ended_by?;
-        pump.disk.work_apart();
         let (reached, end_of_records) = (pump.reached, pump.records.end_of_records());
         let next = take_leave(stream, ended_by).await?;
         let durable = self.disk.close_segment().await?;
