@@ -149,7 +149,7 @@ fn servers_that_are_down_silent_or_too_busy_are_tried_again() {
 #[test]
 fn a_slot_that_a_half_open_connection_holds_is_waited_for() {
     let cluster = Cluster::builder(MAJOR).start();
-    cluster.psql("SELECT pg_create_physical_replication_slot('held')");
+    cluster.psql("SELECT pg_create_physical_replication_slot('held', true)");
     let stalled = Fate::Harmed(Moment::new("dw", 1), Harm::Stall(Place::Inside));
     let proxy = MessageProxy::start(cluster.port(), vec![Fate::Clean, stalled]);
     let trial = Trial::new();
