@@ -14,7 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::failing_calls::FailingCalls;
 use support::lied_to::LiedTo;
 use support::message_proxy::{Fate, Harm, MessageProxy, Moment, Place};
-use support::scripted_backup_server::{Delivery, Session, Step, answered, welcome};
+use support::scripted_backup_server::{
+    Delivery, START, SYSTEM_IDENTIFIER, Session, Step, answered, error, message, welcome,
+};
 use support::{
     Cluster, DEADLINE, Personality, Run, Running, backup, backup_sender, scratch_directory,
     start_slow_backup, wait_for, wait_until_nothing_replicates, wal_sender,
@@ -85,6 +87,17 @@ fn bb_119_a_slot_that_the_run_created_is_dropped_again() {
     let run = run.arg(directory.path().join("out"));
     let stderr = full.inject(run, directory.path()).run().expect_code(1).stderr;
     assert!(stderr.contains("No space left on device") && stderr.ends_with(DROPPED), "{stderr}");
+    wait_until_nothing_replicates(&cluster);
+
+    // What the connection of the slot brings is of another place, but the connection is sound.
+    let directory = scratch_directory();
+    let elsewhere = [&b"w"[..], &[9; 24], b"WAL"].concat();
+    let skipped = Fate::Harmed(Moment::new("dw", 1), Harm::Inject(message(b'd', &elsewhere)));
+    let proxy = MessageProxy::start(cluster.port(), vec![Fate::Clean, skipped]);
+    let options = ["--no-sync", "-cfast", "-C", "-S", "s", "-d", &proxy.conninfo(), "-D"];
+    let run = Run::new(program.path()).args(options).arg(directory.path().join("out"));
+    let stderr = run.run().expect_code(1).stderr;
+    assert!(stderr.ends_with(DROPPED), "{stderr}");
     wait_until_nothing_replicates(&cluster);
 
     // The last thing that can fail.
@@ -250,6 +263,48 @@ fn bb_119_a_silent_server_is_waited_for_for_5_seconds_in_all() {
     assert!(outcome.stderr.ends_with(&silent), "{}", outcome.stderr);
     // What it takes beyond that is the machine's.
     assert!(told.elapsed() < Duration::from_secs(9), "{:?}", told.elapsed());
+}
+
+/// After an error the server waits for the next command.
+#[test]
+fn bb_119_a_slot_is_dropped_also_where_the_server_ends_the_stream_with_an_error() {
+    let mut refused_stream = welcome("15.18");
+    for answer in [&["0700"][..], &["s", "0/0", "", ""], &[SYSTEM_IDENTIFIER, "1", START]] {
+        refused_stream.extend(answered(answer));
+    }
+    refused_stream.push(Step::Await);
+    let said = [
+        message(b'W', &[0, 0, 0]),
+        error("ERROR", "58P01", "requested WAL segment has already been removed"),
+        message(b'Z', b"I"),
+    ];
+    refused_stream.extend(said.map(Step::Say));
+    refused_stream.push(Step::Await);
+    let dropped = [message(b'C', b"DROP_REPLICATION_SLOT\0"), message(b'Z', b"I")];
+    refused_stream.extend(dropped.map(Step::Say));
+    let session = Session { second_connection: Some(refused_stream), ..Session::honest() };
+    let stderr = LiedTo::new().refuse(&session, Delivery::default(), &["-Xstream", "-C", "-S", "s"]);
+    assert!(stderr.contains("requested WAL segment") && stderr.ends_with(DROPPED), "{stderr}");
+}
+
+/// Whoever does not wait for the answer about the slot is told that there may be one.
+#[test]
+fn bb_119_a_slot_that_is_being_created_is_named_by_a_second_signal() {
+    let cluster = Cluster::builder(MAJOR).start();
+    let program = Personality::named("pg_basebackup");
+    let directory = scratch_directory();
+    let stalls = Fate::Harmed(Moment::holding("T", "consistent_point"), Harm::Stall(Place::Before));
+    let proxy = MessageProxy::start(cluster.port(), vec![Fate::Clean, stalls]);
+    let options = ["--no-sync", "-cfast", "-C", "-S", "s", "-d", &proxy.conninfo(), "-D"];
+    let mut running = Run::new(program.path()).args(options).arg(directory.path().join("out")).start();
+    wait_for("the slot", DEADLINE, || slots(&cluster) == "s false");
+    running.signal(Signal::TERM);
+    running.signal(Signal::INT);
+    let outcome = running.finish();
+    assert!(outcome.signal().is_some(), "{}", outcome.stderr);
+    let in_doubt =
+        format!("did not say whether replication slot \"s\" was created; if so, it stays\n{COSTS}");
+    assert!(outcome.stderr.ends_with(&in_doubt), "{}", outcome.stderr);
 }
 
 /// The manifest has its name already, or is about to get it: nothing can be taken back.

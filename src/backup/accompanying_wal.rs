@@ -278,6 +278,9 @@ impl Receiver {
     ) -> Result<(), BackupError> {
         let origin = self.origin(client);
         let slot = CreateSlot { name: name.to_owned(), temporary, reserve_wal: true };
+        if !temporary {
+            self.observer.observe(&Event::CreatingSlot { name, origin: &origin });
+        }
         let created = self.answer(client.create_physical_slot(&slot)).await;
         match &created {
             Some(Ok(())) => {

@@ -32,6 +32,14 @@ pub enum Event<'a> {
     StartPoint(StartPoint),
     /// The second connection is about to be made.
     StartingReceiver,
+    /// The second connection asks for a replication slot that outlives it. Until something else is said of that slot, or
+    /// the backup has failed, nobody knows whether there is one.
+    CreatingSlot {
+        /// Its name.
+        name: &'a str,
+        /// Where it is going to be.
+        origin: &'a SlotOrigin,
+    },
     /// The second connection made a replication slot.
     SlotCreated {
         /// Its name.

@@ -20,6 +20,8 @@ pub(super) struct SlotWatch {
 struct Known {
     /// Those that may be on a server, in the order in which they came.
     slots: Vec<Slot>,
+    /// The one that the server is being asked for.
+    asked_for: Option<Slot>,
     /// The slot that a try had created and dropped again.
     dropped: Option<String>,
 }
@@ -89,7 +91,7 @@ impl SlotWatch {
     /// Before the process ends at once, whatever is under way.
     pub(super) fn report_at_once(&self, messages: &Messages) {
         let known = self.known().clone();
-        for slot in &known.slots {
+        for slot in known.slots.iter().chain(&known.asked_for) {
             slot.report(messages);
         }
     }
@@ -107,6 +109,17 @@ impl SlotWatch {
 impl Known {
     fn note(&mut self, event: &Event<'_>) {
         match event {
+            Event::SlotCreated { .. }
+            | Event::SlotInDoubt { .. }
+            | Event::SlotLeftAlone { .. }
+            | Event::Failed(_) => self.asked_for = None,
+            _ => {}
+        }
+        match event {
+            Event::CreatingSlot { name, origin } => {
+                let state = State::InDoubt((*origin).clone());
+                self.asked_for = Some(Slot { name: (*name).to_owned(), state });
+            }
             Event::SlotCreated { name, temporary: false, origin } => {
                 self.dropped = None;
                 self.set_state(|state| match state {

@@ -160,14 +160,6 @@ impl ReplicationClient {
         Ok(self.query(protocol::drop_slot(name)).await?.dropped_slot(name)?)
     }
 
-    /// `DROP_REPLICATION_SLOT … WAIT`: waits until nobody uses the slot.
-    ///
-    /// # Cancel safety
-    /// As for [`ReplicationClient::identify_system`]; the slot may have been dropped.
-    pub async fn drop_replication_slot_once_free(&mut self, name: &str) -> Result<(), ClientError> {
-        Ok(self.query(protocol::drop_slot_once_free(name)).await?.dropped_slot(name)?)
-    }
-
     /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to
     /// (servers from 17 on; BB-112). The next `BASE_BACKUP` with INCREMENTAL uses it.
     ///
