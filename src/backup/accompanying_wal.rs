@@ -286,7 +286,7 @@ impl Receiver {
             Some(Ok(())) => {
                 self.observer.observe(&Event::SlotCreated { name, temporary, origin: &origin });
             }
-            Some(Err(error)) if error.server_message().is_some() => {}
+            Some(Err(error)) if says_that_there_is_no_new_one(error) => {}
             _ if temporary => {}
             _ => self.observer.observe(&Event::SlotInDoubt { name, origin: &origin }),
         }
@@ -308,6 +308,12 @@ impl Receiver {
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
         tokio::time::timeout_at(deadline, answer).await.ok()
     }
+}
+
+/// Whether it is an answer to the command. A server that was told to end a session says so in its place, also when it has
+/// created the slot already (class 57).
+fn says_that_there_is_no_new_one(error: &ClientError) -> bool {
+    error.server_message().is_some_and(|message| !message.sqlstate().starts_with("57"))
 }
 
 fn says_that_it_exists(error: &ClientError) -> bool {
