@@ -329,3 +329,19 @@ fn bb_249_a_signal_in_the_last_moment_names_what_stays() {
     assert!(out.join("backup_manifest").exists());
     assert_eq!(slots(&cluster), "s false");
 }
+
+/// What fails is here; the stream is under way.
+#[test]
+fn bb_119_servers_of_all_kinds_drop_the_slot_of_a_stream_that_was_ended() {
+    let program = Personality::named("pg_basebackup");
+    for major in [10, 14, 18] {
+        let cluster = Cluster::builder(major).start();
+        let directory = scratch_directory();
+        let full = FailingCalls::only("write", Errno::NOSPC, 200);
+        let run = backup(&cluster, program.path()).args(["-cfast", "-C", "-S", "s", "-D"]);
+        let run = run.arg(directory.path().join("out"));
+        let stderr = full.inject(run, directory.path()).run().expect_code(1).stderr;
+        assert!(stderr.ends_with(DROPPED), "{major}: {stderr}");
+        assert_eq!(slots(&cluster), "", "{major}");
+    }
+}
