@@ -149,7 +149,7 @@ fn servers_that_are_down_silent_or_too_busy_are_tried_again() {
 #[test]
 fn a_slot_that_a_half_open_connection_holds_is_waited_for() {
     let cluster = Cluster::builder(MAJOR).start();
-    cluster.psql("SELECT pg_create_physical_replication_slot('held')");
+    cluster.psql("SELECT pg_create_physical_replication_slot('held', true)");
     let stalled = Fate::Harmed(Moment::new("dw", 1), Harm::Stall(Place::Inside));
     let proxy = MessageProxy::start(cluster.port(), vec![Fate::Clean, stalled]);
     let trial = Trial::new();
@@ -157,8 +157,8 @@ fn a_slot_that_a_half_open_connection_holds_is_waited_for() {
     let running = trial.run(&proxy.conninfo(), &options).start();
     let in_use = "ERROR:  replication slot \"held\" is active for PID";
     wait_for("the slot to be missed", DEADLINE, || running.stderr_so_far().contains(in_use));
-    // As the server does after wal_sender_timeout.
-    cluster.psql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots");
+    // As the server's system does after tcp_user_timeout. An order to end would wait until the client reads.
+    proxy.end_connections();
     let stderr = running.finish().expect_success().stderr;
     assert!(stderr.contains("error: no message from the server for 1 seconds\n"), "{stderr}");
     verify(cluster.installation(), &trial.out(), &[]);

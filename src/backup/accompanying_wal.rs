@@ -2,45 +2,48 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::error::BackupError;
 use super::observer::{Event, Observer};
-use super::options::ReceiveSlot;
-use crate::client::ReplicationClient;
-use crate::connection::NoticeHandler;
+use super::options::{ReceiveSlot, SlotOrigin};
+use super::own_slot::{Ending, PATIENCE, SlotStays, says_that_it_is_in_use, settle};
+use crate::client::{ClientError, ReplicationClient};
+use crate::connection::{NoticeHandler, sqlstate};
 use crate::conninfo::Config;
 use crate::protocol::CreateSlot;
-use crate::receive::{ReceiveError, ReceiveOptions, ReceiveReport, WalArchive, stream};
-use crate::types::{Lsn, OsError};
-
-/// How long a run that was cancelled waits for the answer about a slot.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+use crate::receive::{ReceiveError, ReceiveOptions, ReceiveReport, WalArchive, stream_and_note};
+use crate::types::{Lsn, OsError, SystemId};
 
 /// What the receiver is asked for.
 pub(super) struct Request {
     pub(super) config: Config,
     pub(super) slot: ReceiveSlot,
+    /// The cluster that the backup is of.
+    pub(super) system_id: SystemId,
     /// The slot's name is filled in once it is known.
     pub(super) options: ReceiveOptions,
     pub(super) archive: Box<dyn WalArchive>,
 }
 
-/// A receiver that runs beside the backup. Dropping it ends the thread and waits for that.
+/// A receiver that runs beside the backup. Its connection lives until it knows how the backup ended, if it has created a
+/// slot. Dropping it ends the thread and waits for that.
 pub(super) struct AccompanyingWal {
     end: watch::Sender<Option<Lsn>>,
-    outcome: oneshot::Receiver<Result<ReceiveReport, ReceiveError>>,
+    ready: Option<oneshot::Receiver<Result<(), BackupError>>>,
+    outcome: Option<oneshot::Receiver<Result<ReceiveReport, ReceiveError>>>,
+    /// How the backup ended; where that is never said, it failed.
+    ending: Option<oneshot::Sender<Ending>>,
     cancel: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AccompanyingWal {
-    /// Connects, makes the slot, and begins to receive. Returns when the slot is there, which is what keeps
-    /// the WAL from being removed (BB-120).
-    pub(super) async fn start(
+    /// Begins to connect.
+    pub(super) fn start(
         request: Request,
         notices: NoticeHandler,
         observer: Arc<dyn Observer>,
@@ -48,8 +51,17 @@ impl AccompanyingWal {
         let (end, end_receiver) = watch::channel(None);
         let (ready_sender, ready) = oneshot::channel();
         let (outcome_sender, outcome) = oneshot::channel();
+        let (ending, ending_receiver) = oneshot::channel();
         let cancel = CancellationToken::new();
-        let receiver = Receiver { request, notices, observer, end: end_receiver, cancel: cancel.clone() };
+        let receiver = Receiver {
+            request,
+            notices,
+            observer,
+            end: end_receiver,
+            ending: ending_receiver,
+            cancel: cancel.clone(),
+            deadline: None,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -62,9 +74,16 @@ impl AccompanyingWal {
                 runtime.shutdown_background();
             })
             .map_err(|error| BackupError::Thread(OsError(error)))?;
-        let wal = Self { end, outcome, cancel, thread: Some(thread) };
-        ready.await.unwrap_or(Err(BackupError::ThreadDied))?;
-        Ok(wal)
+        let (ready, outcome) = (Some(ready), Some(outcome));
+        Ok(Self { end, ready, outcome, ending: Some(ending), cancel, thread: Some(thread) })
+    }
+
+    /// Waits until the slot is there, which is what keeps the WAL from being removed (BB-120).
+    pub(super) async fn ready(&mut self) -> Result<(), BackupError> {
+        match self.ready.take() {
+            Some(ready) => ready.await.unwrap_or(Err(BackupError::ThreadDied)),
+            None => Ok(()),
+        }
     }
 
     /// Waits for the receiver to fail, which it must not while the backup is under way.
@@ -72,27 +91,48 @@ impl AccompanyingWal {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn failure(&mut self) -> BackupError {
-        match (&mut self.outcome).await {
-            Ok(Err(error)) => BackupError::ReceiverDied(error),
-            Ok(Ok(_)) => BackupError::ReceiverDied(ReceiveError::Terminated),
-            Err(_) => BackupError::ThreadDied,
+        match self.outcome().await {
+            Some(Err(error)) => BackupError::ReceiverDied(error),
+            Some(Ok(_)) => BackupError::ReceiverDied(ReceiveError::Terminated),
+            None => BackupError::ThreadDied,
         }
     }
 
     /// Says where WAL may end and waits until it was received up to there, durably.
-    pub(super) async fn finish(mut self, end: Lsn) -> Result<ReceiveReport, BackupError> {
+    pub(super) async fn finish(&mut self, end: Lsn) -> Result<ReceiveReport, BackupError> {
         self.end.send_replace(Some(end));
-        match (&mut self.outcome).await {
-            Ok(Ok(report)) => check_end(report, end).map_err(BackupError::Receiver),
-            Ok(Err(error)) => Err(BackupError::Receiver(error)),
-            Err(_) => Err(BackupError::ThreadDied),
+        match self.outcome().await {
+            Some(Ok(report)) => check_end(report, end).map_err(BackupError::Receiver),
+            Some(Err(error)) => Err(BackupError::Receiver(error)),
+            None => Err(BackupError::ThreadDied),
         }
+    }
+
+    /// Says how the backup ended, and waits until nothing more is written. What becomes of the slot may take longer.
+    pub(super) async fn stop(&mut self, ending: Ending) {
+        if let Some(sender) = self.ending.take() {
+            // Without a slot, nobody listens.
+            let _ = sender.send(ending);
+        }
+        self.cancel.cancel();
+        let _ = self.outcome().await;
+    }
+
+    /// How receiving ended; none if the thread has ended without saying so, or it was said before.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    async fn outcome(&mut self) -> Option<Result<ReceiveReport, ReceiveError>> {
+        let outcome = self.outcome.as_mut()?.await.ok();
+        self.outcome = None;
+        outcome
     }
 }
 
 impl Drop for AccompanyingWal {
     fn drop(&mut self) {
         self.cancel.cancel();
+        self.ending = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -114,7 +154,19 @@ struct Receiver {
     notices: NoticeHandler,
     observer: Arc<dyn Observer>,
     end: watch::Receiver<Option<Lsn>>,
+    ending: oneshot::Receiver<Ending>,
     cancel: CancellationToken,
+    /// Until when the server is waited for, once the run is to end.
+    deadline: Option<Instant>,
+}
+
+/// The slot that is used.
+enum Slot {
+    /// None, or one that goes with the connection.
+    Passing,
+    Existing(String),
+    /// This connection has created it.
+    Own(String),
 }
 
 impl Receiver {
@@ -123,42 +175,61 @@ impl Receiver {
         ready: oneshot::Sender<Result<(), BackupError>>,
         outcome: oneshot::Sender<Result<ReceiveReport, ReceiveError>>,
     ) {
-        let mut client = match self.prepare().await {
-            Ok(client) => client,
+        let (mut client, slot) = match self.prepare().await {
+            Ok(prepared) => prepared,
             Err(error) => {
+                // The archive goes before anybody hears that.
+                drop(self);
                 let _ = ready.send(Err(error));
                 return;
             }
         };
         let _ = ready.send(Ok(()));
+        let Self { request, observer, end, ending, cancel, deadline, .. } = self;
+        let mut was_seen = false;
         let received =
-            stream(&mut client, &self.request.options, self.request.archive, self.end, self.cancel).await;
-        if received.is_ok() {
-            client.close().await;
-        }
+            stream_and_note(&mut client, &request.options, request.archive, end, cancel, &mut was_seen).await;
+        was_seen |= received.as_ref().is_err_and(says_that_it_is_in_use);
+        let is_good = received.is_ok();
         let _ = outcome.send(received);
+        if let Slot::Own(name) = slot {
+            let ending = ending.await.unwrap_or(Ending::Failed);
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + PATIENCE);
+            return settle(client, &name, ending, deadline, &*observer).await;
+        }
+        if is_good {
+            client.close().await;
+        } else {
+            drop(client);
+        }
+        if let Slot::Existing(name) = slot
+            && was_seen
+            && ending.await.unwrap_or(Ending::Failed) != Ending::Complete
+        {
+            observer.observe(&Event::SlotStays { name: &name, why: &SlotStays::WasThere });
+        }
     }
 
     /// Connects and makes the slot that the options name.
-    async fn prepare(&mut self) -> Result<ReplicationClient, BackupError> {
+    async fn prepare(&mut self) -> Result<(ReplicationClient, Slot), BackupError> {
         let connected = self.cancel.run_until_cancelled(self.connect()).await;
         let mut client = connected.unwrap_or(Err(BackupError::Cancelled))?;
-        let name = match &self.request.slot {
-            ReceiveSlot::None => None,
-            ReceiveSlot::Existing(name) | ReceiveSlot::Create(name) => Some(name.clone()),
-            ReceiveSlot::Temporary => {
-                let pid = client.backend_pid().ok_or(BackupError::NoBackendPid)?;
-                Some(format!("pg_basebackup_{pid}"))
+        let slot = match self.request.slot.clone() {
+            ReceiveSlot::None => Slot::Passing,
+            ReceiveSlot::Existing(name) => self.use_slot(name, Slot::Existing),
+            ReceiveSlot::Temporary => self.create_temporary(&mut client).await?,
+            ReceiveSlot::Create(name) => {
+                self.create_slot(&mut client, &name, false).await?;
+                self.use_slot(name, Slot::Own)
             }
+            ReceiveSlot::CreateAgain { name, left } => self.create_again(&mut client, name, &left).await?,
         };
-        let temporary = self.request.slot == ReceiveSlot::Temporary;
-        if let Some(name) = &name
-            && (temporary || matches!(self.request.slot, ReceiveSlot::Create(_)))
-        {
-            self.create_slot(&mut client, name, temporary).await?;
-        }
-        self.request.options.slot = name;
-        Ok(client)
+        Ok((client, slot))
+    }
+
+    fn use_slot(&mut self, name: String, kind: impl FnOnce(String) -> Slot) -> Slot {
+        self.request.options.slot = Some(name.clone());
+        kind(name)
     }
 
     async fn connect(&self) -> Result<ReplicationClient, BackupError> {
@@ -172,34 +243,79 @@ impl Receiver {
         Ok(client)
     }
 
+    async fn create_temporary(&mut self, client: &mut ReplicationClient) -> Result<Slot, BackupError> {
+        let pid = client.backend_pid().ok_or(BackupError::NoBackendPid)?;
+        let name = format!("pg_basebackup_{pid}");
+        self.create_slot(client, &name, true).await?;
+        Ok(self.use_slot(name, |_| Slot::Passing))
+    }
+
+    /// Creates the slot. Where it may be the one that an earlier try has left, it stays as it is, and a temporary one is
+    /// used.
+    async fn create_again(
+        &mut self,
+        client: &mut ReplicationClient,
+        name: String,
+        left: &[SlotOrigin],
+    ) -> Result<Slot, BackupError> {
+        let origin = self.origin(client);
+        match self.create_slot(client, &name, false).await {
+            Err(BackupError::Client(error)) if left.contains(&origin) && says_that_it_exists(&error) => {
+                self.observer.observe(&Event::SlotLeftAlone { name: &name, origin: &origin });
+                self.create_temporary(client).await
+            }
+            created => created.map(|()| self.use_slot(name, Slot::Own)),
+        }
+    }
+
     /// Makes the slot, and makes known whether there is one now: its answer is waited for also when the run is
     /// cancelled meanwhile.
     async fn create_slot(
-        &self,
+        &mut self,
         client: &mut ReplicationClient,
         name: &str,
         temporary: bool,
     ) -> Result<(), BackupError> {
-        let host = client.host().clone();
+        let origin = self.origin(client);
         let slot = CreateSlot { name: name.to_owned(), temporary, reserve_wal: true };
+        if !temporary {
+            self.observer.observe(&Event::CreatingSlot { name, origin: &origin });
+        }
         let created = self.answer(client.create_physical_slot(&slot)).await;
         match &created {
-            Some(Ok(())) => self.observer.observe(&Event::SlotCreated { name, temporary, host: &host }),
-            Some(Err(error)) if error.server_message().is_some() => {}
+            Some(Ok(())) => {
+                self.observer.observe(&Event::SlotCreated { name, temporary, origin: &origin });
+            }
+            Some(Err(error)) if says_that_there_is_no_new_one(error) => {}
             _ if temporary => {}
-            _ => self.observer.observe(&Event::SlotInDoubt { name }),
+            _ => self.observer.observe(&Event::SlotInDoubt { name, origin: &origin }),
         }
         Ok(created.ok_or(BackupError::Cancelled)??)
     }
 
+    fn origin(&self, client: &ReplicationClient) -> SlotOrigin {
+        SlotOrigin { server: client.place().clone(), system_id: self.request.system_id }
+    }
+
     /// Waits for an answer; once the run is cancelled only for a while.
-    async fn answer<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+    async fn answer<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(answer);
         tokio::select! {
             biased;
             answer = &mut answer => return Some(answer),
             () = self.cancel.cancelled() => {}
         }
-        tokio::time::timeout(ANSWER_PATIENCE, answer).await.ok()
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+        tokio::time::timeout_at(deadline, answer).await.ok()
     }
+}
+
+/// Whether it is an answer to the command. A server that was told to end a session says so in its place, also when it has
+/// created the slot already (class 57).
+fn says_that_there_is_no_new_one(error: &ClientError) -> bool {
+    error.server_message().is_some_and(|message| !message.sqlstate().starts_with("57"))
+}
+
+fn says_that_it_exists(error: &ClientError) -> bool {
+    error.server_message().is_some_and(|message| message.sqlstate() == sqlstate::DUPLICATE_OBJECT)
 }

@@ -30,6 +30,7 @@ mod observer;
 mod open_archive;
 mod options;
 mod outlet;
+mod own_slot;
 mod recovery_conf;
 pub mod recovery_injection;
 mod recovery_options;
@@ -49,7 +50,8 @@ pub use destination::{
 pub use error::BackupError;
 pub use location::{ArchiveLocation, InvalidLocation};
 pub use observer::{CleanUp, DirectoryRole, Event, Observer, Progress};
-pub use options::{BackupOptions, Compression, ReceiveSlot, TablespaceMapping, WalMethod};
+pub use options::{BackupOptions, Compression, ReceiveSlot, SlotOrigin, TablespaceMapping, WalMethod};
+pub use own_slot::SlotStays;
 pub use recovery_conf::InvalidRecovery;
 pub use recovery_options::{RecoveryOptions, RecoveryRole, RecoveryTarget, RecoveryTargetAction};
 pub use run::{BackupReport, run};

@@ -1,9 +1,10 @@
 use std::path::Path;
 
 use super::error::BackupError;
+use super::options::SlotOrigin;
+use super::own_slot::SlotStays;
 use super::space::LittleSpace;
 use crate::connection::Notice;
-use crate::conninfo::Host;
 use crate::protocol::{EndPoint, StartPoint};
 use crate::types::ServerVersion;
 
@@ -31,20 +32,52 @@ pub enum Event<'a> {
     StartPoint(StartPoint),
     /// The second connection is about to be made.
     StartingReceiver,
+    /// The second connection asks for a replication slot that outlives it. Until something else is said of that slot, or
+    /// the backup has failed, nobody knows whether there is one.
+    CreatingSlot {
+        /// Its name.
+        name: &'a str,
+        /// Where it is going to be.
+        origin: &'a SlotOrigin,
+    },
     /// The second connection made a replication slot.
     SlotCreated {
         /// Its name.
         name: &'a str,
         /// Whether it goes with the connection. One that does not stays whatever becomes of the backup.
         temporary: bool,
-        /// The server that has it.
-        host: &'a Host,
+        /// Where it is.
+        origin: &'a SlotOrigin,
     },
     /// The second connection asked for a replication slot that outlives it, and got no answer: there may be one, and
     /// it may have been there before.
     SlotInDoubt {
         /// Its name.
         name: &'a str,
+        /// Where it is, if it is.
+        origin: &'a SlotOrigin,
+    },
+    /// A slot of that name exists where an earlier backup had to leave the one that it had created
+    /// ([`ReceiveSlot::CreateAgain`](super::ReceiveSlot::CreateAgain)). It stays as it is.
+    SlotLeftAlone {
+        /// Its name.
+        name: &'a str,
+        /// Where it is.
+        origin: &'a SlotOrigin,
+    },
+    /// The backup failed, and the replication slot that it had created is gone again. This comes after
+    /// [`Event::Failed`], or before it.
+    SlotDropped {
+        /// Its name.
+        name: &'a str,
+    },
+    /// The backup failed, and leaves a replication slot on the server that outlives it. This comes after
+    /// [`Event::Failed`], or before it.
+    SlotStays {
+        /// Its name.
+        name: &'a str,
+        /// Why.
+        why: &'a SlotStays,
     },
     /// A file system has less room than the backup is going to take there, if the server's estimate is right.
     LittleSpace(&'a LittleSpace),

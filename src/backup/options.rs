@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use super::recovery_options::RecoveryOptions;
 use crate::compress::CompressionSpec;
+use crate::connection::Place;
 use crate::protocol::{BaseBackup, Checkpoint, CompressionRequest, ManifestRequest, ServerTarget};
+use crate::types::SystemId;
 
 /// What a base backup shall be.
 #[derive(Clone, Debug)]
@@ -107,16 +109,36 @@ pub enum ReceiveSlot {
     None,
     /// One that exists.
     Existing(String),
-    /// One that is created and stays, also if the backup fails: whoever wants it gone then drops it, and learns from
-    /// [`Event::SlotCreated`](super::Event::SlotCreated) that there is one.
+    /// One that is created, and stays once the backup is complete. A backup that fails drops it again over the
+    /// connection on which it was created, and over no other: behind the same name or address there may be another
+    /// server by then, with a slot of that name. Where that connection is lost, the slot stays
+    /// ([`Event::SlotStays`](super::Event::SlotStays)).
     Create(String),
+    /// As [`Self::Create`], for another try after backups that failed and had to leave theirs. Where one of that name
+    /// exists at such a place, nobody can tell whether it is that one: it is left as it is, neither used nor dropped, and
+    /// a temporary one takes its part ([`Event::SlotLeftAlone`](super::Event::SlotLeftAlone)).
+    CreateAgain {
+        /// The name.
+        name: String,
+        /// Where the slots were left.
+        left: Vec<SlotOrigin>,
+    },
+}
+
+/// Where a slot was created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotOrigin {
+    /// The address or socket of the connection on which it was created.
+    pub server: Place,
+    /// The cluster that the backup is of.
+    pub system_id: SystemId,
 }
 
 impl ReceiveSlot {
     /// The name of a slot that outlives the backup.
     pub fn permanent_name(&self) -> Option<&str> {
         match self {
-            Self::Existing(name) | Self::Create(name) => Some(name),
+            Self::Existing(name) | Self::Create(name) | Self::CreateAgain { name, .. } => Some(name),
             Self::Temporary | Self::None => None,
         }
     }

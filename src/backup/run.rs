@@ -15,6 +15,7 @@ use super::location::ArchiveLocation;
 use super::member_injection::{InjectedAttributes, MemberInjection};
 use super::observer::{Event, Observer};
 use super::options::{BackupOptions, Compression, WalMethod};
+use super::own_slot::Ending;
 use super::recovery_conf::recovery_settings;
 use super::recovery_injection::recovery_injection;
 use super::reference_manifest;
@@ -103,8 +104,12 @@ struct Server {
 
 impl Backup {
     async fn run<D: Destination>(self, destination: &mut D) -> Result<BackupReport, BackupError> {
-        let outcome = self.cancel.run_until_cancelled(self.take(destination)).await;
+        let mut wal = None;
+        let outcome = self.cancel.run_until_cancelled(self.take(destination, &mut wal)).await;
         let result = outcome.unwrap_or(Err(BackupError::Cancelled));
+        if let Some(wal) = &mut wal {
+            wal.stop(Ending::of(&result)).await;
+        }
         if let Err(error) = &result {
             self.observer.observe(&Event::Failed(error));
             let keep = error.leaves_something_worth_keeping();
@@ -114,7 +119,13 @@ impl Backup {
     }
 
     /// The steps in the order that operators know from `pg_stat_activity` and the log (BB-071).
-    async fn take<D: Destination>(&self, destination: &mut D) -> Result<BackupReport, BackupError> {
+    ///
+    /// What receives WAL is left in `wal`: it learns last how the backup ended.
+    async fn take<D: Destination>(
+        &self,
+        destination: &mut D,
+        wal: &mut Option<AccompanyingWal>,
+    ) -> Result<BackupReport, BackupError> {
         let mut client = ReplicationClient::connect_with(&self.config, self.notices()).await?;
         client.set_receive_timeout(self.options.receive_timeout);
         client.require_integer_datetimes()?;
@@ -143,7 +154,7 @@ impl Backup {
         self.observer.observe(&Event::CheckpointCompleted);
         self.observer.observe(&Event::StartPoint(stream.start_point()));
         let start = stream.start_point();
-        let (end, verified) = self.receive(stream, &server, destination, rules).await?;
+        let (end, verified) = self.receive(stream, &server, destination, rules, wal).await?;
         client.close().await;
 
         if self.comes_here() {
@@ -178,6 +189,7 @@ impl Backup {
         server: &Server,
         destination: &mut D,
         rules: ArchiveRules,
+        wal: &mut Option<AccompanyingWal>,
     ) -> Result<(EndPoint, Option<Verified>), BackupError> {
         let start = stream.start_point();
         let tablespaces = stream.tablespaces().to_vec();
@@ -196,7 +208,10 @@ impl Backup {
             destination.prepare(&preparation)?;
             self.warn_of_little_space(destination, &tablespaces, &locations, server.segment_size);
         }
-        let mut wal = self.start_receiver(start, server, &preparation, destination).await?;
+        *wal = self.start_receiver(start, server, &preparation, destination)?;
+        if let Some(wal) = wal {
+            wal.ready().await?;
+        }
 
         let received = self.received_files(server.features);
         let fetched_wal = (self.options.wal == WalMethod::Fetch)
@@ -212,7 +227,7 @@ impl Backup {
         {
             return Err(BackupError::NoManifest);
         }
-        let finished = match &mut wal {
+        let finished = match wal {
             None => stream.finish().await,
             Some(wal) => tokio::select! {
                 // What the server says of the backup is the better answer where both are there.
@@ -323,7 +338,7 @@ impl Backup {
         self.observer.observe(&Event::Progress(transfer.progress(current.as_deref())));
     }
 
-    async fn start_receiver<D: Destination>(
+    fn start_receiver<D: Destination>(
         &self,
         start: StartPoint,
         server: &Server,
@@ -335,6 +350,7 @@ impl Backup {
         let request = Request {
             config: self.config.clone(),
             slot: slot.clone(),
+            system_id: server.identity.system_id,
             options: ReceiveOptions {
                 system_id: Some(server.identity.system_id),
                 timeline: start.timeline,
@@ -347,7 +363,7 @@ impl Backup {
             },
             archive: destination.wal_archive(preparation)?,
         };
-        AccompanyingWal::start(request, self.notices(), Arc::clone(&self.observer)).await.map(Some)
+        AccompanyingWal::start(request, self.notices(), Arc::clone(&self.observer)).map(Some)
     }
 
     /// Compares the server's estimate with the room there is. What it estimates is neither compressed nor an increment.

@@ -66,18 +66,20 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
         recovery.primary = Some(settings);
     }
     let mut retries = Retries::new(&plan, messages);
-    let slot = Arc::default();
+    let slot: Arc<SlotWatch> = Arc::default();
     loop {
         match take(&plan, &config, may_ask, &mut retries, &slot, messages) {
-            Ok((Ok(()), None)) => return ExitCode::SUCCESS,
-            Ok((Ok(()), Some(signal))) => return signal.end_process(),
+            Ok((Ok(()), signal)) => {
+                slot.settle_success(messages);
+                return signal.map_or(ExitCode::SUCCESS, |signal| end_complete(signal, &slot, messages));
+            }
             Ok((Err(error), None)) if may_ask && wants_password(&error) => {
                 may_ask = false;
                 config.password = password_prompt::ask();
             }
-            Ok((Err(error), signal)) => {
-                let later_signal = slot.settle(&error, &config, messages);
-                return signal.or(later_signal).map_or(ExitCode::FAILURE, EndingSignal::end_process);
+            Ok((Err(_), signal)) => {
+                slot.settle_failure(messages);
+                return signal.map_or(ExitCode::FAILURE, EndingSignal::end_process);
             }
             Err(error) => {
                 messages.error(&format!("could not start: {}", OsError(error)));
@@ -85,6 +87,14 @@ fn with_password(mut plan: Plan, settings: Settings, mut config: Config, message
             }
         }
     }
+}
+
+/// Ends by a signal that came too late: the backup is there, and it is said, because whoever sent the signal will not
+/// think so.
+fn end_complete(signal: EndingSignal, slot: &SlotWatch, messages: &Messages) -> ExitCode {
+    let slot = slot.of_backup().map(|name| format!(", and so does replication slot \"{name}\""));
+    messages.information(&format!("base backup was complete and stays{}", slot.unwrap_or_default()));
+    signal.end_process()
 }
 
 type Outcome = (Result<(), BackupError>, Option<EndingSignal>);
@@ -106,7 +116,7 @@ fn take(
         match plan.output {
             // A reader of standard output that does not read holds up everything but the end of the process.
             Output::Stdout => run_unless_signal(&cancel, work).await,
-            _ => run_until_signal(&cancel, work).await,
+            _ => run_until_signal(&cancel, || slot.report_at_once(messages), work).await,
         }
     });
     Ok((outcome?, signal))
@@ -136,7 +146,7 @@ impl Tries<'_> {
     async fn run(self, retries: &mut Retries) -> io::Result<Result<(), BackupError>> {
         loop {
             let options = self.slot.options(&self.plan.options);
-            let course = Arc::new(Course::new(self.slot.observer(&options, self.report.clone())));
+            let course = Arc::new(Course::new(self.slot.observer(self.report.clone())));
             let Err(error) = self.once(&options, Arc::clone(&course)).await? else { return Ok(Ok(())) };
             let Some(pause) = retries.after(&error, &course, self.plan) else { return Ok(Err(error)) };
             if self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

@@ -141,6 +141,10 @@ impl Observer for Report {
             Event::SlotCreated { name, temporary: false, .. } => {
                 self.step(&format!("created replication slot \"{name}\""));
             }
+            Event::SlotLeftAlone { name, .. } => self.messages.information(&format!(
+                "replication slot \"{name}\" exists where an earlier try created it; it is left as it is, and a \
+                 temporary one is used"
+            )),
             Event::LittleSpace(space) => self.messages.warning(&format!(
                 "file system of \"{}\" has {} free, but the backup needs about {} there",
                 space.path.display(),

@@ -1,296 +1,325 @@
-//! What becomes of the permanent replication slot of a backup that failed.
+//! What a base backup says of the permanent replication slot that it used.
 //!
-//! In come the events of a backup; once it has failed, a slot that it created is dropped again, and any other is named
-//! with what it costs. Nothing is ever dropped that is not known to be the work of this program.
+//! In come the events of a backup, over all tries to take it; once it is over, out come lines that name each slot that
+//! stays without being wanted, with its server, what it costs and how to get rid of it.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use super::messages::Messages;
-use super::signals::{EndingSignal, run_until_signal};
-use crate::backup::{BackupError, BackupOptions, Event, Observer, ReceiveSlot, WalMethod};
-use crate::client::{ClientError, ReplicationClient};
-use crate::connection::{ConnectError, sqlstate};
-use crate::conninfo::{Config, Host};
-use crate::receive::ReceiveError;
-use crate::types::{OsError, WithCauses};
+use crate::backup::{BackupOptions, Event, Observer, ReceiveSlot, SlotOrigin, SlotStays, WalMethod};
+use crate::types::WithCauses;
 
-/// How long dropping a slot may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a server that has no connection left, or is just starting, is left in peace.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Knows of the permanent slot that a backup uses, over all tries to take it.
+/// Knows of the permanent slots of a backup, over all tries to take it.
 #[derive(Debug, Default)]
 pub(super) struct SlotWatch {
-    slot: Mutex<Slot>,
+    known: Mutex<Known>,
 }
 
-/// What is known of the slot.
+/// What is known of the slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Slot {
-    /// There is none, or it has not been used.
-    #[default]
-    Unused,
-    /// It was there before.
-    Found(String),
-    /// This program has created it, on that server.
-    Created(String, Host),
-    /// It was asked for, and nobody knows whether it was created.
-    InDoubt(String),
+struct Known {
+    /// Those that may be on a server, in the order in which they came.
+    slots: Vec<Slot>,
+    /// The one that the server is being asked for.
+    asked_for: Option<Slot>,
+    /// The slot that a try had created and dropped again.
+    dropped: Option<String>,
 }
 
-/// Why a slot was not dropped.
-#[derive(Debug, thiserror::Error)]
-enum DropError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("could not start")]
-    Start(#[source] OsError),
-    #[error("no success within {} seconds", PATIENCE.as_secs())]
-    Timeout,
-    #[error("interrupted")]
-    Interrupted,
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slot {
+    name: String,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// It was there before, and stays.
+    Found,
+    /// This run has created it there, for the try that is under way or complete.
+    InUse(SlotOrigin),
+    /// This run has created it there, and left it there for this reason.
+    Left(SlotOrigin, String),
+    /// This run had left it there for this reason, and the try that is under way or complete has found one there.
+    LeftAlone(SlotOrigin, String),
+    /// This run has created it there, for a backup that is incomplete but kept.
+    Kept(SlotOrigin),
+    /// An earlier try may have left it there, but then one could be created at that address.
+    Missed(SlotOrigin),
+    /// It was asked for there, and nobody knows whether it was created.
+    InDoubt(SlotOrigin),
 }
 
 impl SlotWatch {
     /// An observer of one try, which passes everything on to `next`.
-    pub(super) fn observer(
-        self: &Arc<Self>,
-        options: &BackupOptions,
-        next: impl Observer + 'static,
-    ) -> Arc<dyn Observer> {
-        let existing = match &options.wal {
-            WalMethod::Stream { slot: ReceiveSlot::Existing(name), .. } => Some(name.clone()),
-            _ => None,
-        };
-        Arc::new(WatchedTry { watch: Arc::clone(self), existing, next: Box::new(next) })
+    pub(super) fn observer(self: &Arc<Self>, next: impl Observer + 'static) -> Arc<dyn Observer> {
+        Arc::new(WatchedTry { watch: Arc::clone(self), next: Box::new(next) })
     }
 
-    /// The options for the next try: a slot that an earlier one has created is there now.
+    /// The options for the next try, which may meet the slot that an earlier one had to leave.
     pub(super) fn options(&self, options: &BackupOptions) -> BackupOptions {
         let mut options = options.clone();
-        if let (Slot::Created(name, _), WalMethod::Stream { slot, .. }) = (&*self.slot(), &mut options.wal) {
-            *slot = ReceiveSlot::Existing(name.clone());
+        let left = self.known().left();
+        if let WalMethod::Stream { slot, .. } = &mut options.wal
+            && let ReceiveSlot::Create(name) = slot
+            && !left.is_empty()
+        {
+            *slot = ReceiveSlot::CreateAgain { name: name.clone(), left };
         }
         options
     }
 
-    /// After the last try failed: drops the slot, or says that it stays. Gives the signal that interrupted that, if
-    /// one did.
-    pub(super) fn settle(
-        &self,
-        error: &BackupError,
-        config: &Config,
-        messages: &Messages,
-    ) -> Option<EndingSignal> {
-        let slot = std::mem::take(&mut *self.slot());
-        match slot {
-            Slot::Unused => None,
-            Slot::Found(name) => {
-                say_that_it_stays(&name, messages);
-                None
+    /// After the last try failed.
+    pub(super) fn settle_failure(&self, messages: &Messages) {
+        let known = self.known().clone();
+        for slot in &known.slots {
+            slot.report(messages);
+        }
+        if let Some(name) = known.dropped {
+            messages.information(&format!("dropped replication slot \"{name}\", which this run had created"));
+        }
+    }
+
+    /// After the backup was complete: the slot that belongs to it stays, as it should.
+    pub(super) fn settle_success(&self, messages: &Messages) {
+        let known = self.known().clone();
+        for slot in known.slots.iter().filter(|slot| !slot.belongs_to_backup()) {
+            slot.report(messages);
+        }
+    }
+
+    /// Before the process ends at once, whatever is under way.
+    pub(super) fn report_at_once(&self, messages: &Messages) {
+        let known = self.known().clone();
+        for slot in known.slots.iter().chain(&known.asked_for) {
+            slot.report(messages);
+        }
+    }
+
+    /// The slot that belongs to the backup, if this run has created it.
+    pub(super) fn of_backup(&self) -> Option<String> {
+        self.known().slots.iter().find(|slot| slot.belongs_to_backup()).map(|slot| slot.name.clone())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::SlotCreated { .. }
+            | Event::SlotInDoubt { .. }
+            | Event::SlotLeftAlone { .. }
+            | Event::Failed(_) => self.asked_for = None,
+            _ => {}
+        }
+        match event {
+            Event::CreatingSlot { name, origin } => {
+                let state = State::InDoubt((*origin).clone());
+                self.asked_for = Some(Slot { name: (*name).to_owned(), state });
             }
-            Slot::InDoubt(name) => {
-                messages.warning(&format!(
-                    "server did not say whether replication slot \"{name}\" was created; if so, it stays"
-                ));
-                advise(&name, messages);
-                None
-            }
-            // The backup is kept for what can be read of it, and so is the slot for whoever makes a standby of it.
-            Slot::Created(name, _) if error.leaves_something_worth_keeping() => {
-                say_that_it_stays(&name, messages);
-                None
-            }
-            Slot::Created(name, host) => {
-                let (outcome, signal) = drop_slot(&name, host, config);
-                match outcome {
-                    Ok(()) => messages.information(&format!(
-                        "dropped replication slot \"{name}\", which this run had created"
-                    )),
-                    Err(error) => {
-                        messages.warning(&format!(
-                            "could not drop replication slot \"{name}\", which this run has created: {}",
-                            WithCauses(&error)
-                        ));
-                        advise(&name, messages);
+            Event::SlotCreated { name, temporary: false, origin } => {
+                self.dropped = None;
+                self.set_state(|state| match state {
+                    State::Left(left, _) | State::InDoubt(left) if left == *origin => {
+                        Some(State::Missed(left.clone()))
                     }
+                    _ => None,
+                });
+                self.push(name, State::InUse((*origin).clone()));
+            }
+            Event::SlotInDoubt { name, origin } => self.push(name, State::InDoubt((*origin).clone())),
+            Event::SlotLeftAlone { origin, .. } => self.set_state(|state| match state {
+                State::Left(left, why) if left == *origin => {
+                    Some(State::LeftAlone(left.clone(), why.clone()))
                 }
-                signal
+                _ => None,
+            }),
+            Event::Failed(_) => self.set_state(|state| match state {
+                State::LeftAlone(left, why) => Some(State::Left(left.clone(), why.clone())),
+                _ => None,
+            }),
+            Event::SlotDropped { name } => {
+                self.slots.retain(|slot| !matches!(slot.state, State::InUse(_)));
+                self.dropped = Some((*name).to_owned());
+            }
+            Event::SlotStays { name, why: SlotStays::WasThere } => {
+                // Each try finds it.
+                self.slots.retain(|slot| slot.state != State::Found);
+                self.push(name, State::Found);
+            }
+            Event::SlotStays { why, .. } => {
+                let kept = matches!(why, SlotStays::BackupIsKept);
+                let reason = WithCauses(why).to_string();
+                self.set_state(|state| match state {
+                    State::InUse(origin) if kept => Some(State::Kept(origin.clone())),
+                    State::InUse(origin) => Some(State::Left(origin.clone(), reason.clone())),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, name: &str, state: State) {
+        self.slots.push(Slot { name: name.to_owned(), state });
+    }
+
+    fn set_state(&mut self, change: impl Fn(&State) -> Option<State>) {
+        for slot in &mut self.slots {
+            if let Some(state) = change(&slot.state) {
+                slot.state = state;
             }
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn left(&self) -> Vec<SlotOrigin> {
+        let origin = |slot: &Slot| match &slot.state {
+            State::Left(origin, _) => Some(origin.clone()),
+            _ => None,
+        };
+        self.slots.iter().filter_map(origin).collect()
     }
 }
 
-fn say_that_it_stays(name: &str, messages: &Messages) {
-    messages.information(&format!("replication slot \"{name}\" stays"));
-    advise(name, messages);
-}
-
-/// What a slot costs that nobody uses, and how to get rid of it.
-fn advise(name: &str, messages: &Messages) {
-    messages.detail(
-        "While nothing streams from it, the server keeps all write-ahead log for it, until its disk is full.",
-    );
-    let literal = name.replace('\'', "''");
-    messages.hint(&format!(
-        "If it is not needed, drop it on the server: SELECT pg_drop_replication_slot('{literal}');"
-    ));
-}
-
-/// Drops the slot on the server that it was created on. A signal ends that at once.
-fn drop_slot(name: &str, host: Host, config: &Config) -> (Result<(), DropError>, Option<EndingSignal>) {
-    let mut config = config.clone();
-    config.hosts = vec![host];
-    let cancel = CancellationToken::new();
-    let token = cancel.clone();
-    let work = async {
-        let dropping = tokio::time::timeout(PATIENCE, connect_and_drop(&config, name));
-        match token.run_until_cancelled(dropping).await {
-            None => Err(DropError::Interrupted),
-            Some(dropped) => dropped.unwrap_or(Err(DropError::Timeout)),
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let started = |error: io::Error| DropError::Start(OsError(error));
-    match runtime.map_err(started) {
-        Ok(runtime) => {
-            let outcome = runtime.block_on(run_until_signal(&cancel, work));
-            // A name that is still being resolved must not hold up the end.
-            runtime.shutdown_background();
-            outcome
-        }
-        Err(error) => (Err(error), None),
+impl Slot {
+    fn belongs_to_backup(&self) -> bool {
+        matches!(self.state, State::InUse(_) | State::LeftAlone(..))
     }
-}
 
-/// The connections of the backup may still be closing: the server counts them until then, and has the slot in use.
-async fn connect_and_drop(config: &Config, name: &str) -> Result<(), DropError> {
-    let mut client = loop {
-        match ReplicationClient::connect_with(config, Arc::new(|_| {})).await {
-            Err(error) if is_busy(&error) => tokio::time::sleep(PAUSE).await,
-            connected => break connected?,
+    /// Says that it stays, or may stay.
+    fn report(&self, messages: &Messages) {
+        let name = &self.name;
+        match &self.state {
+            State::Found | State::Kept(_) => {
+                messages.information(&format!("replication slot \"{name}\" stays"));
+            }
+            State::InUse(origin) => messages.warning(&format!(
+                "replication slot \"{name}\", which this run has created on {}, may still be there",
+                origin.server.server()
+            )),
+            State::Left(origin, why) | State::LeftAlone(origin, why) => messages.warning(&format!(
+                "could not drop replication slot \"{name}\", which this run has created on {}: {why}",
+                origin.server.server()
+            )),
+            State::Missed(origin) => messages.warning(&format!(
+                "replication slot \"{name}\" of an earlier try is not on {} any more; if that was another server \
+                 then, the slot may still be there",
+                origin.server.server()
+            )),
+            State::InDoubt(origin) => messages.warning(&format!(
+                "{} did not say whether replication slot \"{name}\" was created; if so, it stays",
+                origin.server.server()
+            )),
         }
-    };
-    client.drop_replication_slot_once_free(name).await?;
-    client.close().await;
-    Ok(())
-}
-
-fn is_busy(error: &ConnectError) -> bool {
-    let messages = error.attempts().iter().filter_map(|attempt| attempt.cause.server_message());
-    messages
-        .map(|message| message.sqlstate().to_owned())
-        .any(|state| matches!(&*state, sqlstate::TOO_MANY_CONNECTIONS | sqlstate::CANNOT_CONNECT_NOW))
+        messages.detail(
+            "While nothing streams from it, the server keeps all write-ahead log for it, until its disk is full.",
+        );
+        // A slot of the user's own is wanted, and so is the one that is at that address now.
+        if !matches!(self.state, State::Found | State::Missed(_)) {
+            let literal = name.replace('\'', "''");
+            messages.hint(&format!(
+                "If it is not needed, drop it on the server: SELECT pg_drop_replication_slot('{literal}');"
+            ));
+        }
+    }
 }
 
 /// One try.
 struct WatchedTry {
     watch: Arc<SlotWatch>,
-    /// The slot that is to be used and that nobody creates.
-    existing: Option<String>,
     next: Box<dyn Observer>,
-}
-
-impl WatchedTry {
-    fn note(&self, event: &Event<'_>) {
-        let mut slot = self.watch.slot();
-        match event {
-            Event::SlotCreated { name, temporary: false, host } => {
-                *slot = Slot::Created((*name).to_owned(), (*host).clone());
-            }
-            Event::SlotInDoubt { name } => *slot = Slot::InDoubt((*name).to_owned()),
-            Event::StartingReceiver if *slot == Slot::Unused => {
-                *slot = self.existing.clone().map_or(Slot::Unused, Slot::Found);
-            }
-            Event::Failed(error) if says_that_there_is_no_slot(error) && matches!(*slot, Slot::Found(_)) => {
-                *slot = Slot::Unused;
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Observer for WatchedTry {
     fn observe(&self, event: &Event<'_>) {
-        self.note(event);
+        self.watch.known().note(event);
         self.next.observe(event);
     }
-}
-
-fn says_that_there_is_no_slot(error: &BackupError) -> bool {
-    let (BackupError::ReceiverDied(ReceiveError::Client(cause))
-    | BackupError::Receiver(ReceiveError::Client(cause))) = error
-    else {
-        return false;
-    };
-    cause.server_message().is_some_and(|message| message.sqlstate() == sqlstate::UNDEFINED_OBJECT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::BackupError;
+    use crate::connection::Place;
 
-    fn options(slot: ReceiveSlot) -> BackupOptions {
-        BackupOptions { wal: WalMethod::Stream { slot, status_interval: None }, ..BackupOptions::default() }
+    fn origin(port: u16) -> SlotOrigin {
+        let server = Place::Tcp { host: "h".to_owned(), address: None, port };
+        SlotOrigin { server, system_id: "7".parse().unwrap() }
     }
 
-    fn host() -> Host {
-        let config: Config = "host=h user=u".parse().unwrap();
-        config.hosts[0].clone()
-    }
-
-    /// What is known of the slot after these events of one try.
-    fn after(slot: ReceiveSlot, events: &[Event<'_>]) -> Slot {
+    /// What is known after these events.
+    fn after(events: &[Event<'_>]) -> Known {
         let watch = Arc::new(SlotWatch::default());
-        let observer = watch.observer(&options(slot), ());
         for event in events {
-            observer.observe(event);
+            watch.observer(()).observe(event);
         }
-        watch.slot().clone()
+        watch.known().clone()
+    }
+
+    fn states(events: &[Event<'_>]) -> Vec<State> {
+        after(events).slots.into_iter().map(|slot| slot.state).collect()
     }
 
     #[test]
-    fn bb_119_only_what_was_created_counts_as_created() {
-        let (host, create) = (host(), || ReceiveSlot::Create("s".to_owned()));
-        let created = |temporary| Event::SlotCreated { name: "s", temporary, host: &host };
-        let existing = || ReceiveSlot::Existing("s".to_owned());
-        assert_eq!(after(create(), &[Event::StartingReceiver]), Slot::Unused);
-        let all = [Event::StartingReceiver, created(false), Event::WaitingForReceiver];
-        assert_eq!(after(create(), &all), Slot::Created("s".to_owned(), host.clone()));
-        assert_eq!(after(create(), &[Event::SlotInDoubt { name: "s" }]), Slot::InDoubt("s".to_owned()));
-        assert_eq!(after(ReceiveSlot::Temporary, &[Event::StartingReceiver, created(true)]), Slot::Unused);
-        assert_eq!(after(existing(), &[Event::WaitingForCheckpoint]), Slot::Unused);
-        assert_eq!(after(existing(), &[Event::StartingReceiver]), Slot::Found("s".to_owned()));
+    fn bb_119_what_becomes_of_slots_is_known() {
+        let (here, there) = (&origin(1), &origin(2));
+        let created = |origin, temporary| Event::SlotCreated { name: "s", temporary, origin };
+        let stays = |why| Event::SlotStays { name: "s", why };
+        let lost = || State::Left(here.clone(), SlotStays::ConnectionLost.to_string());
+        let left_alone = || State::LeftAlone(here.clone(), SlotStays::ConnectionLost.to_string());
+        let in_use = |origin: &SlotOrigin| State::InUse(origin.clone());
+        let failed = || Event::Failed(&BackupError::Cancelled);
+        let in_doubt = || Event::SlotInDoubt { name: "s", origin: here };
+        let found_again = || Event::SlotLeftAlone { name: "s", origin: here };
+        let first = || vec![created(here, false), failed(), stays(&SlotStays::ConnectionLost)];
+        let table: Vec<(Vec<Event<'_>>, Vec<State>)> = vec![
+            (vec![Event::StartingReceiver], vec![]),
+            (vec![created(here, true)], vec![]),
+            (vec![created(here, false)], vec![in_use(here)]),
+            (vec![created(here, false), Event::SlotDropped { name: "s" }], vec![]),
+            (vec![created(here, false), stays(&SlotStays::BackupIsKept)], vec![State::Kept(here.clone())]),
+            (first(), vec![lost()]),
+            (vec![stays(&SlotStays::WasThere), stays(&SlotStays::WasThere)], vec![State::Found]),
+            (vec![in_doubt()], vec![State::InDoubt(here.clone())]),
+            (
+                [first(), vec![created(there, false)]].into_iter().flatten().collect(),
+                vec![lost(), in_use(there)],
+            ),
+        ];
+        for (events, expected) in table {
+            assert_eq!(states(&events), expected, "{events:?}");
+        }
+        let missed = vec![State::Missed(here.clone()), in_use(here)];
+        for before in [first(), vec![in_doubt()]] {
+            let events: Vec<_> = before.into_iter().chain([created(here, false)]).collect();
+            assert_eq!(states(&events), missed, "{events:?}");
+        }
+        let mut events = first();
+        events.push(found_again());
+        assert_eq!(states(&events), [left_alone()]);
+        events.push(failed());
+        assert_eq!(states(&events), [lost()]);
     }
 
     #[test]
-    fn bb_119_a_further_try_uses_the_slot_of_the_one_before() {
-        let (host, options) = (host(), options(ReceiveSlot::Create("s".to_owned())));
-        let watch = Arc::new(SlotWatch::default());
+    fn bb_119_a_further_try_knows_of_slots_that_were_left() {
+        let slot = ReceiveSlot::Create("s".to_owned());
+        let options = BackupOptions {
+            wal: WalMethod::Stream { slot, status_interval: None },
+            ..BackupOptions::default()
+        };
+        let (watch, here) = (Arc::new(SlotWatch::default()), origin(1));
+        let observer = watch.observer(());
+        observer.observe(&Event::SlotCreated { name: "s", temporary: false, origin: &here });
+        observer.observe(&Event::SlotDropped { name: "s" });
         assert_eq!(watch.options(&options).wal, options.wal);
-        watch.observer(&options, ()).observe(&Event::SlotCreated {
-            name: "s",
-            temporary: false,
-            host: &host,
-        });
-        let second = watch.options(&options);
-        assert!(
-            matches!(&second.wal, WalMethod::Stream { slot: ReceiveSlot::Existing(name), .. } if name == "s")
-        );
-        // It is still known to be the work of this program.
-        watch.observer(&second, ()).observe(&Event::StartingReceiver);
-        assert_eq!(*watch.slot(), Slot::Created("s".to_owned(), host));
+        observer.observe(&Event::SlotCreated { name: "s", temporary: false, origin: &here });
+        observer.observe(&Event::SlotStays { name: "s", why: &SlotStays::Silent });
+        let again = ReceiveSlot::CreateAgain { name: "s".to_owned(), left: vec![here] };
+        assert_eq!(watch.options(&options).wal, WalMethod::Stream { slot: again, status_interval: None });
     }
 }

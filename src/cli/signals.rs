@@ -44,12 +44,13 @@ pub(super) fn report_file_size_limit() {
 }
 
 /// Runs `work`. The first signal cancels it and waits for it to end in good order; a second one ends the
-/// process at once. Returns the signal, if one came.
+/// process at once, after `last_words`. Returns the signal, if one came.
 pub(super) async fn run_until_signal<T>(
     cancel: &CancellationToken,
+    last_words: impl FnOnce(),
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
-    run_until(EndingSignals::listen(), &EndingSignal::ALL, cancel, work).await
+    run_until(EndingSignals::listen(), &EndingSignal::ALL, cancel, last_words, work).await
 }
 
 /// As [`run_until_signal`], but only the signals of `orderly` do that, and they do it even where whoever started the
@@ -60,19 +61,22 @@ pub(super) async fn run_until_one_of<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
-    run_until(EndingSignals::listen_always_to(orderly), orderly, cancel, work).await
+    run_until(EndingSignals::listen_always_to(orderly), orderly, cancel, || {}, work).await
 }
 
 async fn run_until<T>(
     mut signals: EndingSignals,
     orderly: &[EndingSignal],
     cancel: &CancellationToken,
+    last_words: impl FnOnce(),
     work: impl Future<Output = T>,
 ) -> (T, Option<EndingSignal>) {
     tokio::pin!(work);
     let first = tokio::select! {
-        outcome = &mut work => return (outcome, None),
+        // A signal that came before the work was done is answered, even if nobody had the time to do that.
+        biased;
         first = signals.next() => first,
+        outcome = &mut work => return (outcome, None),
     };
     if !orderly.contains(&first) {
         first.end_process();
@@ -81,6 +85,7 @@ async fn run_until<T>(
     tokio::select! {
         outcome = &mut work => (outcome, Some(first)),
         second = signals.next() => {
+            last_words();
             second.end_process();
             (work.await, Some(second))
         }

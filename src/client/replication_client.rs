@@ -4,7 +4,7 @@ use super::base_backup::BackupStream;
 use super::error::ClientError;
 use super::physical_stream::StartReplication;
 use super::upload_manifest::ManifestUpload;
-use crate::connection::{ConnectError, Notice, NoticeHandler, Session, connect};
+use crate::connection::{ConnectError, ConnectionError, Notice, NoticeHandler, Place, Session, connect};
 use crate::conninfo::{Config, Host};
 use crate::protocol::{
     self, BaseBackup, CreateSlot, PhysicalStart, ResultSet, ServerFeatures, SlotState, SystemIdentity,
@@ -77,6 +77,11 @@ impl ReplicationClient {
     /// The one of the configured hosts that this is connected to.
     pub fn host(&self) -> &Host {
         self.session.host()
+    }
+
+    /// The address or socket that this is connected to.
+    pub fn place(&self) -> &Place {
+        self.session.place()
     }
 
     /// The process id of the backend that serves this connection.
@@ -155,14 +160,6 @@ impl ReplicationClient {
         Ok(self.query(protocol::drop_slot(name)).await?.dropped_slot(name)?)
     }
 
-    /// `DROP_REPLICATION_SLOT … WAIT`: waits until nobody uses the slot.
-    ///
-    /// # Cancel safety
-    /// As for [`ReplicationClient::identify_system`]; the slot may have been dropped.
-    pub async fn drop_replication_slot_once_free(&mut self, name: &str) -> Result<(), ClientError> {
-        Ok(self.query(protocol::drop_slot_once_free(name)).await?.dropped_slot(name)?)
-    }
-
     /// `UPLOAD_MANIFEST`: makes the server ready to take the manifest that an incremental backup refers to
     /// (servers from 17 on; BB-112). The next `BASE_BACKUP` with INCREMENTAL uses it.
     ///
@@ -190,6 +187,14 @@ impl ReplicationClient {
         start: &PhysicalStart,
     ) -> Result<StartReplication<'_>, ClientError> {
         StartReplication::begin(&mut self.session, &start.command()).await
+    }
+
+    /// Ends the command under way, also one whose future was dropped, so that another one can follow.
+    ///
+    /// # Cancel safety
+    /// It can be called again.
+    pub(crate) async fn end_command(&mut self) -> Result<(), ConnectionError> {
+        self.session.end_command().await
     }
 
     /// Takes leave of the server.

@@ -14,7 +14,7 @@ use super::negotiation::{self, Answer, NegotiationError, Request};
 use super::notice::{Notice, NoticeHandler};
 use super::open::{open_abstract, open_tcp, open_unix};
 use super::server_message::sqlstate;
-use super::session::Session;
+use super::session::{Peer, Session};
 use super::socket::Socket;
 use super::startup::Startup;
 use super::target::Target;
@@ -197,7 +197,8 @@ impl Attempt<'_> {
             let may_fall_back = is_refusal(&cause) && !handshake.is_authenticated();
             Failure { cause: cause.with_password_file(file), is_encrypted, may_fall_back }
         })?;
-        Ok(Session::new(socket, deframer, start, self.host.clone(), self.notices.clone()))
+        let peer = Peer { host: self.host.clone(), place: self.target.place() };
+        Ok(Session::new(socket, deframer, start, peer, self.notices.clone()))
     }
 
     /// A connection that was to be encrypted and is not says so: libpq is silent about it (CW-01).

@@ -85,7 +85,9 @@ pub(crate) fn session(
     let mut deframer = Deframer::new();
     deframer.buffer_with_room(received.len()).put_slice(received);
     let socket = super::socket::Socket::Unix(rest);
-    super::session::Session::new(socket, deframer, start, config.hosts[0].clone(), notices)
+    let place = super::place::Place::Socket("/".into());
+    let peer = super::session::Peer { host: config.hosts[0].clone(), place };
+    super::session::Session::new(socket, deframer, start, peer, notices)
 }
 
 /// How many bytes were in whole messages that were taken.

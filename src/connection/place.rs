@@ -17,17 +17,22 @@ pub enum Place {
     Socket(PathBuf),
 }
 
+impl Place {
+    /// What messages call the server there: `server at …`.
+    pub fn server(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| match self {
+            Self::Tcp { host, address: Some(address), port } => {
+                write!(f, "server at \"{host}\" ({address}), port {port}")
+            }
+            Self::Tcp { host, address: None, port } => write!(f, "server at \"{host}\", port {port}"),
+            Self::Socket(path) => write!(f, "server on socket \"{}\"", path.display()),
+        })
+    }
+}
+
 /// In libpq's words (CN-296, CN-297).
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, address: Some(address), port } => {
-                write!(f, "connection to server at \"{host}\" ({address}), port {port}")
-            }
-            Self::Tcp { host, address: None, port } => {
-                write!(f, "connection to server at \"{host}\", port {port}")
-            }
-            Self::Socket(path) => write!(f, "connection to server on socket \"{}\"", path.display()),
-        }
+        write!(f, "connection to {}", self.server())
     }
 }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::error::{ConnectionError, receive_error, send_error};
 use super::frame::{Deframer, Message, Phase};
 use super::notice::{Notice, NoticeHandler};
+use super::place::Place;
 use super::server_message::ServerMessage;
 use super::side_door::{DoorKeeper, SideDoor, side_door};
 use super::socket::Socket;
@@ -78,6 +79,12 @@ enum State {
     Broken,
 }
 
+/// The other side, by its name and by what that stood for.
+pub(super) struct Peer {
+    pub(super) host: Host,
+    pub(super) place: Place,
+}
+
 /// A session that finished its start-up. One task owns it.
 pub(crate) struct Session {
     socket: Socket,
@@ -91,7 +98,7 @@ pub(crate) struct Session {
     receive_timeout: Option<Duration>,
     start: SessionStart,
     version: ServerVersion,
-    host: Host,
+    peer: Peer,
     notices: NoticeHandler,
 }
 
@@ -109,7 +116,7 @@ impl Session {
         socket: Socket,
         mut deframer: Deframer,
         start: SessionStart,
-        host: Host,
+        peer: Peer,
         notices: NoticeHandler,
     ) -> Self {
         deframer.enter(Phase::Established);
@@ -122,7 +129,7 @@ impl Session {
             receive_timeout: None,
             start,
             version: ServerVersion::parse(""),
-            host,
+            peer,
             notices,
         };
         session.version = ServerVersion::parse(session.parameter("server_version").unwrap_or(""));
@@ -147,7 +154,12 @@ impl Session {
 
     /// The one of the configured hosts that this is a session with.
     pub(crate) fn host(&self) -> &Host {
-        &self.host
+        &self.peer.host
+    }
+
+    /// The address or socket that this is a session with.
+    pub(crate) fn place(&self) -> &Place {
+        &self.peer.place
     }
 
     /// The process id of the backend that serves this session.
@@ -261,7 +273,7 @@ impl Session {
                 Ok(Some(CopyItem::Complete))
             }
             b'E' => {
-                self.state = State::Broken;
+                self.state = State::Busy;
                 Err(ConnectionError::Server(Box::new(ServerMessage::parse_error(message.body))))
             }
             tag => Err(self.unexpected(tag)),
@@ -350,6 +362,38 @@ impl Session {
     pub(crate) async fn end_copy_in(&mut self) -> Result<(), ConnectionError> {
         self.state = State::Busy;
         self.send_copy_done().await
+    }
+
+    /// Ends the command under way, if there is one, and drops what still comes of it. After that the session is idle,
+    /// also where a future of it was dropped.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the session as busy as it was.
+    pub(crate) async fn end_command(&mut self) -> Result<(), ConnectionError> {
+        loop {
+            let ended = match self.state {
+                State::Idle => return Ok(()),
+                State::Broken => return Err(ConnectionError::NotIdle),
+                State::Copying => self.end_copy().await,
+                State::Busy => self.next_reply().await,
+            };
+            match ended {
+                Err(error) if self.state == State::Broken => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next reply to a command of which a part may still be to be sent.
+    async fn next_reply(&mut self) -> Result<(), ConnectionError> {
+        self.flush().await?;
+        self.reply().await.map(drop)
+    }
+
+    async fn end_copy(&mut self) -> Result<(), ConnectionError> {
+        self.send_copy_done().await?;
+        while let CopyItem::Data(_) = self.copy_item().await? {}
+        Ok(())
     }
 
     /// Takes leave of the server and closes the socket. Failures do not matter any more.

@@ -38,11 +38,6 @@ pub fn drop_slot(name: &str) -> String {
     format!("DROP_REPLICATION_SLOT {}", quote_identifier(name))
 }
 
-/// `DROP_REPLICATION_SLOT name WAIT`, which waits until nobody uses the slot.
-pub fn drop_slot_once_free(name: &str) -> String {
-    format!("{} WAIT", drop_slot(name))
-}
-
 /// The query for what is recorded of a slot, which goes to an ordinary session.
 pub(crate) fn select_slot(name: &str, features: ServerFeatures) -> String {
     let status = if features.slots_can_be_lost { "wal_status" } else { "NULL" };
@@ -354,7 +349,6 @@ mod tests {
         assert_eq!(slot.command(features("18.1")), "CREATE_REPLICATION_SLOT \"a\"\"b\" PHYSICAL");
         assert_eq!(read_slot("1\"b"), "READ_REPLICATION_SLOT \"1\"\"b\"");
         assert_eq!(drop_slot(""), "DROP_REPLICATION_SLOT \"\"");
-        assert_eq!(drop_slot_once_free("s"), "DROP_REPLICATION_SLOT \"s\" WAIT");
     }
 
     #[test]

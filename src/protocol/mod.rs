@@ -15,7 +15,7 @@ pub use archive_message::{ArchiveMessage, ArchiveMessageError, ArchiveName};
 pub(crate) use command::select_slot;
 pub use command::{
     BaseBackup, Checkpoint, CompressionRequest, CreateSlot, ManifestRequest, PhysicalStart, ServerTarget,
-    drop_slot, drop_slot_once_free, identify_system, read_slot, show, timeline_history, upload_manifest,
+    drop_slot, identify_system, read_slot, show, timeline_history, upload_manifest,
 };
 pub use result_set::{
     EndPoint, NextTimeline, ResultSet, ResultSetError, StartPoint, SystemIdentity, Tablespace,

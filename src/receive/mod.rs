@@ -178,5 +178,6 @@ pub use refused_archive::RefusedArchive;
 pub use run::run;
 pub use segment_archive::SegmentArchive;
 pub use stream::stream;
+pub(crate) use stream::stream_and_note;
 pub use tar_archive::TarArchive;
 pub use wal_stream::{NotReceived, WalChunk, WalStream, WalStreamEnd, WalStreamOptions};

@@ -56,7 +56,20 @@ pub async fn stream(
     stop: watch::Receiver<Option<Lsn>>,
     cancel: CancellationToken,
 ) -> Result<ReceiveReport, ReceiveError> {
+    stream_and_note(client, options, archive, stop, cancel, &mut false).await
+}
+
+/// As [`stream`], and notes whether the server agreed to stream, however it ended.
+pub(crate) async fn stream_and_note(
+    client: &mut ReplicationClient,
+    options: &ReceiveOptions,
+    archive: Box<dyn WalArchive>,
+    stop: watch::Receiver<Option<Lsn>>,
+    cancel: CancellationToken,
+    has_agreed: &mut bool,
+) -> Result<ReceiveReport, ReceiveError> {
     let settings = StreamSettings::from(options);
+    let mut under_way = UnderWay::default();
     let mut disk = Disk::spawn(archive)?;
     let mut receiver = Receiver {
         client,
@@ -64,12 +77,13 @@ pub async fn stream(
         disk: &mut disk,
         stop: &mut StopPosition::new(stop),
         told: &mut ToldFlush::default(),
-        under_way: &mut UnderWay::default(),
+        under_way: &mut under_way,
     };
     let outcome = match cancel.run_until_cancelled(receiver.receive(options)).await {
         Some(outcome) => outcome,
         None => Err(ReceiveError::Cancelled),
     };
+    *has_agreed = under_way.since.is_some();
     match (outcome, disk.finish().await) {
         // The disk has told its error already.
         (Err(error @ ReceiveError::Disk(_)), _) => Err(error),

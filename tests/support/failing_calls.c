@@ -5,6 +5,7 @@
  * FAILING_BELOW   the directory, or any other beginning of a path
  * FAILING_NAME    a text that the path must also contain (none: any path)
  * FAILING_ERRNO   the error, as a number
+ * FAILING_SIGNAL  a signal, as a number, that comes to the process in place of the failure (none: they fail)
  * FAILING_FROM    the first of those calls that fails, counted from 1
  * FAILING_TIMES   how many fail from there on (0: all of them)
  * FAILING_LOG     a file that gets a line for each of those calls: "failed" or "passed", the kind, the path
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +75,10 @@ static int fails(const char *kind, const char *path)
 	number = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
 	failed = from > 0 && number >= from && (times == 0 || number < from + times);
 	note(failed ? "failed" : "passed", kind, path);
+	if (failed && atoi(setting("FAILING_SIGNAL"))) {
+		raise(atoi(setting("FAILING_SIGNAL")));
+		failed = 0;
+	}
 	errno = failed ? atoi(setting("FAILING_ERRNO")) : before;
 	return failed;
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use rustix::io::Errno;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{Run, scratch_directory};
@@ -34,6 +35,7 @@ fn compile() -> PathBuf {
 pub struct FailingCalls {
     kinds: String,
     errno: Errno,
+    signal: Option<Signal>,
     from: usize,
     times: usize,
     name: String,
@@ -53,12 +55,17 @@ impl FailingCalls {
     /// write, sync, close, create, open, mkdir, rename, allocate, chmod, symlink, remove.
     pub fn all(kinds: &str, errno: Errno) -> Self {
         let log = scratch_directory();
-        Self { kinds: kinds.to_owned(), errno, from: 1, times: 0, name: String::new(), log }
+        Self { kinds: kinds.to_owned(), errno, signal: None, from: 1, times: 0, name: String::new(), log }
     }
 
     /// Only this one of these calls fails, counted from 1; none with 0.
     pub fn only(kinds: &str, errno: Errno, number: usize) -> Self {
         Self { from: number, times: 1, ..Self::all(kinds, errno) }
+    }
+
+    /// Before the first of these calls, which does not fail, this signal comes to the process.
+    pub fn signal_before(kinds: &str, signal: Signal) -> Self {
+        Self { signal: Some(signal), ..Self::only(kinds, Errno::IO, 1) }
     }
 
     /// The calls before this one succeed, counted from 1.
@@ -87,6 +94,7 @@ impl FailingCalls {
             .env("FAILING_BELOW", below)
             .env("FAILING_NAME", &self.name)
             .env("FAILING_ERRNO", self.errno.raw_os_error().to_string())
+            .env("FAILING_SIGNAL", self.signal.map_or(0, Signal::as_raw).to_string())
             .env("FAILING_FROM", self.from.to_string())
             .env("FAILING_TIMES", self.times.to_string())
             .env("FAILING_LOG", self.log_path())

@@ -7,7 +7,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -118,6 +118,8 @@ pub struct MessageProxy {
 #[derive(Debug)]
 struct Network {
     upstream: u16,
+    /// From which connection on, counted from 0, another server is on the other side, and the port of that.
+    moved: OnceLock<(usize, u16)>,
     fates: Vec<Fate>,
     accepted: AtomicUsize,
     /// Both ends of all connections, as far as they are still open.
@@ -133,6 +135,7 @@ impl MessageProxy {
         let address = listener.local_addr().unwrap();
         let network = Arc::new(Network {
             upstream,
+            moved: OnceLock::new(),
             fates,
             accepted: AtomicUsize::new(0),
             ends: Mutex::default(),
@@ -150,6 +153,17 @@ impl MessageProxy {
         format!("host=127.0.0.1 port={port} user=postgres sslmode=disable gssencmode=disable")
     }
 
+    /// After so many connections, leads to the server on that port, as an address does that moves to another machine.
+    #[track_caller]
+    pub fn move_after(&self, connections: usize, upstream: u16) {
+        self.network.moved.set((connections, upstream)).unwrap();
+    }
+
+    /// Ends all connections that are open, also those that stall.
+    pub fn end_connections(&self) {
+        self.network.end_connections();
+    }
+
     /// How many connections there have been.
     pub fn accepted(&self) -> usize {
         self.network.accepted.load(Ordering::SeqCst)
@@ -160,9 +174,7 @@ impl Drop for MessageProxy {
     fn drop(&mut self) {
         *self.network.closed.lock().unwrap() = true;
         self.network.closing.notify_all();
-        for end in self.network.ends.lock().unwrap().iter().filter_map(Weak::upgrade) {
-            let _ = end.shutdown(Shutdown::Both);
-        }
+        self.network.end_connections();
         // Wakes the thread that accepts.
         let _ = TcpStream::connect(self.address);
     }
@@ -180,7 +192,9 @@ impl Network {
             if matches!(fate, Fate::Refused) {
                 continue;
             }
-            let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream)) else { continue };
+            let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream_of(number))) else {
+                continue;
+            };
             let [client, server] = [client, server].map(|end| {
                 end.set_nodelay(true).unwrap();
                 Arc::new(end)
@@ -189,6 +203,16 @@ impl Network {
             let network = Arc::clone(&self);
             thread::spawn(move || Link { network, client, server, fate, stalled: Arc::default() }.run());
         }
+    }
+
+    fn end_connections(&self) {
+        for end in self.ends.lock().unwrap().iter().filter_map(Weak::upgrade) {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn upstream_of(&self, connection: usize) -> u16 {
+        self.moved.get().filter(|(after, _)| connection >= *after).map_or(self.upstream, |(_, port)| *port)
     }
 
     fn wait_until_closed(&self) {
