@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ConnectionError, receive_error, send_error};
@@ -83,6 +84,8 @@ pub(crate) struct Session {
     deframer: Deframer,
     /// Bytes to send; what a dropped future left unsent stays here and goes first next time.
     outgoing: BytesMut,
+    /// Why nothing more can be sent, if that was found out without a task that could be told.
+    send_failure: Option<Errno>,
     /// Of the way that another thread has into the COPY under way.
     door: Option<DoorKeeper>,
     state: State,
@@ -114,6 +117,7 @@ impl Session {
             socket,
             deframer,
             outgoing: BytesMut::new(),
+            send_failure: None,
             door: None,
             state: State::Idle,
             start,
@@ -430,6 +434,9 @@ impl Session {
 
     async fn send_outgoing(&mut self) -> io::Result<()> {
         self.shut_side_door();
+        if let Some(failure) = self.send_failure.take() {
+            return Err(failure.into());
+        }
         while self.outgoing.has_remaining() {
             self.socket.write_buf(&mut self.outgoing).await?;
         }

@@ -19,8 +19,8 @@ use crate::client::StatusSender;
 use crate::protocol::StandbyStatus;
 use crate::types::OsError;
 
-/// How often the thread looks, and after how long at the latest the disk counts as stalled. Servers give up after a
-/// minute as a rule, and after a second where somebody is impatient.
+/// How often the thread looks; what is not done the second time counts as stalled. Servers give up after a minute as a
+/// rule, and after a second where somebody is impatient.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 /// What follows this long after the last was done is something that the disk does now and then.
