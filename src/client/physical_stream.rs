@@ -112,8 +112,8 @@ impl PhysicalStream<'_> {
     /// # Cancel safety
     /// When the future is dropped, the status is sent whole with what is sent next.
     pub async fn send_status(&mut self, status: StandbyStatus) -> Result<(), ClientError> {
-        let clock = postgres_clock();
-        self.session.send_copy_data(&status.encode(clock)).await.map_err(ClientError::Feedback)
+        let payload = encode(status);
+        self.session.send_copy_data(payload.as_ref()).await.map_err(ClientError::Feedback)
     }
 
     /// Whether a part of what was said is still to be sent.
@@ -137,20 +137,14 @@ impl PhysicalStream<'_> {
     /// Tells the server how far the client has come, as far as a plain socket takes it at once; the rest is still to
     /// be sent then.
     pub(crate) fn send_status_now(&mut self, status: StandbyStatus) -> Result<(), ClientError> {
-        let payload = status.encode(postgres_clock());
-        self.session.send_copy_data_now(&payload).map_err(ClientError::Feedback)
+        let payload = encode(status);
+        self.session.send_copy_data_now(payload.as_ref()).map_err(ClientError::Feedback)
     }
 
-    /// The next message, if it is here or in the plain socket, from which no more is read than there is room for. An
-    /// end of the stream is left to [`PhysicalStream::next`].
-    pub(crate) fn next_now(&mut self, room: &mut [u8]) -> Result<Option<WalMessage>, ClientError> {
-        if let Some(message) = self.try_next()? {
-            return Ok(Some(message));
-        }
-        if self.ended.is_none() {
-            self.session.receive_now(room).map_err(stream_error)?;
-        }
-        self.try_next()
+    /// Receives what a plain socket has by now, at most as much as there is room for; [`PhysicalStream::try_next`] gives
+    /// the messages.
+    pub(crate) fn receive_now(&mut self, room: &mut [u8]) -> Result<(), ClientError> {
+        self.session.receive_now(room).map_err(stream_error)
     }
 
     /// Whether the server has ended its side.
@@ -201,8 +195,8 @@ impl StatusSender {
     /// Sends the update if that is possible without waiting.
     pub(crate) fn try_send(&self, status: StandbyStatus) {
         let mut message = BytesMut::new();
-        let payload = status.encode(postgres_clock());
-        if let Ok(data) = frontend::CopyData::new(&payload[..]) {
+        let payload = encode(status);
+        if let Ok(data) = frontend::CopyData::new(payload.as_ref()) {
             data.write(&mut message);
         }
         self.door.try_send(&message);
@@ -219,6 +213,11 @@ fn stream_error(error: ConnectionError) -> ClientError {
         ConnectionError::Server(_) => ClientError::Termination(error),
         _ => ClientError::WalStream(error),
     }
+}
+
+fn encode(status: StandbyStatus) -> impl AsRef<[u8]> {
+    tracing::trace!(written = %status.written, flushed = %status.flushed, "status update");
+    status.encode(postgres_clock())
 }
 
 /// Microseconds since 2000-01-01 00:00:00 UTC.

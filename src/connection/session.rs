@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ConnectionError, receive_error, send_error};
@@ -91,6 +92,8 @@ pub(crate) struct Session {
     deframer: Deframer,
     /// Bytes to send; what a dropped future left unsent stays here and goes first next time.
     outgoing: BytesMut,
+    /// Why nothing more can be sent, if that was found out without a task that could be told.
+    send_failure: Option<Errno>,
     /// Of the way that another thread has into the COPY under way.
     door: Option<DoorKeeper>,
     state: State,
@@ -124,6 +127,7 @@ impl Session {
             socket,
             deframer,
             outgoing: BytesMut::new(),
+            send_failure: None,
             door: None,
             state: State::Idle,
             receive_timeout: None,
@@ -487,6 +491,9 @@ impl Session {
 
     async fn send_outgoing(&mut self) -> io::Result<()> {
         self.shut_side_door();
+        if let Some(failure) = self.send_failure.take() {
+            return Err(failure.into());
+        }
         while self.outgoing.has_remaining() {
             self.socket.write_buf(&mut self.outgoing).await?;
         }

@@ -55,21 +55,27 @@ impl Beside {
     ) -> Result<(), ReceiveError> {
         let mut room = vec![0; ROOM];
         while self.is_synced(pump) {
-            let (_, status) = pump.look_around()?;
-            if let Some(status) = status {
+            if let (_, Some(status)) = pump.look_around()? {
                 stream.send_status_now(status)?;
             }
-            let Some(socket) = stream.plain_socket().filter(|_| !stream.has_unsent()) else { break };
-            let message = match bell.wait(socket, pump.due()) {
-                Woken::Rung => break,
-                Woken::Due => None,
-                Woken::Readable => stream.next_now(&mut room)?,
-            };
+            // A run that was cancelled a moment before the thread left its runtime rings no bell here.
+            if stream.has_unsent() || pump.is_enough() {
+                break;
+            }
+            let mut message = stream.try_next()?;
+            if message.is_none() {
+                let Some(socket) = stream.plain_socket().filter(|_| !stream.has_ended()) else { break };
+                match bell.wait(socket, pump.due()) {
+                    Woken::Rung => break,
+                    Woken::Due => {}
+                    Woken::Readable => {
+                        stream.receive_now(&mut room)?;
+                        message = stream.try_next()?;
+                    }
+                }
+            }
             if let Some(message) = message {
                 pump.take_round(message, stream)?;
-            }
-            if stream.has_ended() || pump.is_enough() {
-                break;
             }
             pump.pace_flush();
         }

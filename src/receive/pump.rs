@@ -219,7 +219,6 @@ pub(super) async fn send_status(
     stream: &mut PhysicalStream<'_>,
     status: StandbyStatus,
 ) -> Result<(), ClientError> {
-    tracing::trace!(written = %status.written, flushed = %status.flushed, "status update");
     patiently(stream.send_status(status)).await
 }
 

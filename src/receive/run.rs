@@ -28,8 +28,8 @@ use crate::conninfo::Config;
 /// Of several hosts, one that lacks the WAL that is wanted, or is behind the archive, is passed over until the others
 /// were tried.
 ///
-/// A synchronous run has a thread and a runtime of its own, on which the observer is called too, and waits for the disk
-/// there.
+/// A synchronous run has a thread and a runtime of its own, on which the observer is called too. The thread leaves that
+/// runtime to wait for the disk and for the server, so what an observer spawns there may wait for hours.
 ///
 /// # Errors
 /// What cannot pass by itself: a failed sync, an archive of another cluster, a gap. What may pass ends the run only

@@ -19,14 +19,18 @@ impl Session {
         self.socket.plain()
     }
 
-    /// Sends one CopyData message as far as a plain socket takes it at once. The rest is left to be sent, and why it
-    /// cannot be is found out then.
+    /// Sends one CopyData message as far as a plain socket takes it at once. The rest is left to be sent, and an error
+    /// to be told then.
     pub(crate) fn send_copy_data_now(&mut self, payload: &[u8]) -> Result<(), ConnectionError> {
         frontend::CopyData::new(payload).map_err(|error| self.broken_send(error))?.write(&mut self.outgoing);
         self.shut_side_door();
         if let Some(socket) = self.socket.plain() {
-            let sent = send(socket, &self.outgoing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            self.outgoing.advance(sent.unwrap_or(0));
+            match send(socket, &self.outgoing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(length) => self.outgoing.advance(length),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // The socket tells it once.
+                Err(error) => self.send_failure = Some(error),
+            }
         }
         self.open_side_door_again();
         Ok(())
@@ -99,6 +103,26 @@ mod tests {
         assert!(arrived == expected);
         door.try_send(b"open again");
         far.read_exact(&mut [0; 10]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn why_something_could_not_be_sent_is_told_later_or_what_the_server_said_last() {
+        for words in [&b""[..], b"SFATAL\0VFATAL\0C57P01\0Mgoing home\0\0"] {
+            let (mut session, mut far) = copying();
+            if !words.is_empty() {
+                let mut last = message(words);
+                last[0] = b'E';
+                far.write_all(&last).unwrap();
+            }
+            drop(far);
+            session.send_copy_data_now(b"to nobody").unwrap();
+            assert!(session.has_unsent());
+            match session.flush().await.unwrap_err() {
+                ConnectionError::Server(said) => assert_eq!(said.message(), "going home"),
+                other => assert!(words.is_empty(), "{other:?}"),
+            }
+            assert!(!session.has_unsent());
+        }
     }
 
     #[tokio::test]
