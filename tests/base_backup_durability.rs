@@ -7,13 +7,17 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use support::base_backup::{BackupProgram, is_segment_name, verify};
 use support::durability::{Call, calls, calls_in, traced};
+use support::failing_calls::FailingCalls;
+use support::message_proxy::{Fate, Harm, MessageProxy, Moment, Place};
 use support::tree::{Kind, snapshot};
-use support::{Cluster, scratch_directory, wait_for_phase};
+use support::{Cluster, ServerAccount, scratch_directory, wait_for_phase};
 
 /// Takes a backup and gives the calls with which it was made durable.
 fn traced_backup(program: &BackupProgram, cluster: &Cluster, scratch: &Path, options: &[&str]) -> Vec<Call> {
@@ -147,6 +151,87 @@ fn bb_203_a_segment_is_synced_before_it_counts_as_complete() {
         segments += 1;
     }
     assert!(segments > 2, "{segments}");
+}
+
+/// What the first try made on the way to the directory is there for the second one.
+#[test]
+fn bb_213_bb_259_parents_that_a_failed_try_made_are_synced_too() {
+    let cluster = Cluster::builder(15).start();
+    let location = cluster.make_directory("space").display().to_string();
+    cluster.psql(&format!("CREATE TABLESPACE space LOCATION '{location}'"));
+    let cut = Fate::Harmed(Moment::new("dd", 5), Harm::Cut(Place::Inside));
+    for fates in [vec![], vec![cut]] {
+        let scratch = scratch_directory();
+        let log = scratch.path().join("calls");
+        let at = |path: &str| scratch.path().join(path);
+        let tries = fates.len() + 1;
+        let proxy = MessageProxy::start(cluster.port(), fates);
+        let outcome = traced(BackupProgram::ours().path(), &log)
+            .args(["-c", "fast", "-X", "none", "--retries=1", "-d", &proxy.conninfo(), "-D"])
+            .arg(at("a/b/out"))
+            .arg(format!("-T{location}={}", at("c/d/space").display()))
+            .run()
+            .expect_success();
+        assert_eq!(proxy.accepted(), tries, "{}", outcome.stderr);
+        let calls = calls_in(&log);
+        let rename = calls.iter().position(is_manifest_rename).unwrap();
+        let synced = synced(&calls[..rename]);
+        for path in ["", "a", "a/b", "a/b/out", "c", "c/d", "c/d/space"] {
+            assert!(
+                synced.contains(&at(path).components().collect::<PathBuf>()),
+                "{tries}: {path}: {synced:#?}"
+            );
+        }
+    }
+}
+
+/// A place where everybody may put something, and nobody sees what others have put there.
+#[test]
+fn bb_259_a_parent_that_may_not_be_read_is_synced_with_its_file_system() {
+    let cluster = Cluster::builder(15).start();
+    for path in ["out", "a/out"] {
+        let scratch = scratch_directory();
+        let [place, log] = ["place", "log"].map(|name| scratch.path().join(name));
+        for directory in [&place, &log] {
+            fs::create_dir(directory).unwrap();
+            ServerAccount::current().own(directory);
+        }
+        fs::set_permissions(&place, Permissions::from_mode(0o333)).unwrap();
+        let log = log.join("calls");
+        traced(BackupProgram::ours().path(), &log)
+            .args(["-c", "fast", "-X", "none", "-d", &cluster.conninfo(), "-D"])
+            .arg(place.join(path))
+            .by_server_account()
+            .run()
+            .expect_success();
+        let made = place.join(path.split('/').next().unwrap());
+        assert!(calls_in(&log).contains(&Call::SyncFileSystem(made)), "{path}");
+    }
+}
+
+/// Everything is on disk by then but the name, which is taken back.
+#[test]
+fn bb_214_bb_262_a_manifest_whose_name_is_not_durable_does_not_keep_it() {
+    let cluster = Cluster::builder(15).start();
+    let program = BackupProgram::ours();
+    for format in ["-Fp", "-Ft"] {
+        let back_up = |calls: &FailingCalls| {
+            let scratch = scratch_directory();
+            let run = program.back_up(&cluster, &scratch.path().join("out"));
+            let outcome = calls.inject(run.args(["-n", "-Xnone", format]), scratch.path()).run();
+            (outcome, scratch)
+        };
+        let all = FailingCalls::only("sync", Errno::IO, 0);
+        back_up(&all).0.expect_success();
+        let last = FailingCalls::only("sync", Errno::IO, all.seen().len());
+        let (outcome, scratch) = back_up(&last);
+        let out = scratch.path().join("out");
+        let error =
+            format!("pg_basebackup: error: could not fsync file \"{}\": Input/output error\n", out.display());
+        let stderr = outcome.expect_code(1).stderr;
+        assert!(stderr.contains(&error), "{stderr}");
+        assert!(!out.join("backup_manifest").exists() && out.join("backup_manifest.tmp").exists());
+    }
 }
 
 /// A directory is where the manifest should go; the server waits meanwhile for its archive.

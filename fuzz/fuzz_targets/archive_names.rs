@@ -20,9 +20,11 @@ mod log_writer;
 #[path = "../support/scratch.rs"]
 mod scratch;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -34,12 +36,20 @@ use pgsiphon::receive::{Cluster, RefusedArchive, SegmentArchive, WalArchive};
 use pgsiphon::storage::{Access, StorageError, SyncPolicy};
 use pgsiphon::types::{SegmentSize, SystemId, TimelineId, WalFileName};
 use pgsiphon::wal::TimelineHistory;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 const MIB: usize = 1 << 20;
 
 /// The first segment of the logs that are made, and how many follow it.
 const FIRST: usize = 1;
 const SEGMENTS: usize = 4;
+
+/// So many bytes of each of their segments are records; a switch to the next segment follows.
+const USED: usize = 48 << 10;
+
+/// Compressed files that are kept for the next inputs.
+const MOST_COMPRESSED: usize = 200;
 
 /// More files than this make no difference.
 const MOST_FILES: usize = 6;
@@ -76,11 +86,11 @@ fn make(place: &Path, line: &[u8]) {
     let length = length.min(MIB + 8192);
     // A name may be too long, or be there.
     _ = match kind {
-        b"w" => fs::write(path, segment(name, length)),
-        b"g" => fs::write(path, compressed(Method::Gzip, &segment(name, length))),
-        b"4" => fs::write(path, compressed(Method::Lz4, &segment(name, length))),
-        b"s" => fs::write(path, compressed(Method::Zstd, &segment(name, length))),
-        b"z" => fs::write(path, vec![0; length]),
+        b"w" => write(&path, used_part(name, length), length),
+        b"g" => fs::write(path, compressed(Method::Gzip, name, length)),
+        b"4" => fs::write(path, compressed(Method::Lz4, name, length)),
+        b"s" => fs::write(path, compressed(Method::Zstd, name, length)),
+        b"z" => write(&path, &[], length),
         b"t" => fs::write(path, rest),
         b"d" => fs::create_dir(path),
         b"l" => std::os::unix::fs::symlink(OsStr::from_bytes(rest), path),
@@ -88,28 +98,65 @@ fn make(place: &Path, line: &[u8]) {
     };
 }
 
-/// The first bytes of a segment of one of the two timelines; zeros for another.
-fn segment(name: &[u8], length: usize) -> Vec<u8> {
-    static LOGS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
-    let logs = LOGS.get_or_init(|| [1, 2].map(log));
+/// A file of that length that begins with these bytes and has zeros behind them, which take no memory.
+fn write(path: &Path, begin: &[u8], length: usize) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(begin)?;
+    file.set_len(length as u64)
+}
+
+/// What comes before the zeros in so many bytes of a segment of one of the two timelines; nothing for another.
+fn used_part(name: &[u8], length: usize) -> &'static [u8] {
+    static LOGS: OnceLock<[Vec<Vec<u8>>; 2]> = OnceLock::new();
+    let logs = LOGS.get_or_init(|| [1, 2].map(used_parts));
     let size = SegmentSize::new(MIB as u64).unwrap();
     let digits = name.get(..24).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default();
-    let content = WalFileName::parse(digits, size).ok().and_then(|name| {
+    let used = WalFileName::parse(digits, size).ok().and_then(|name| {
         let log = logs.get(name.timeline().as_u32() as usize - 1)?;
-        let index = usize::try_from(name.segment().as_u64()).ok()?.checked_sub(FIRST)?;
-        log.chunks(MIB).nth(index)
+        log.get(usize::try_from(name.segment().as_u64()).ok()?.checked_sub(FIRST)?)
     });
-    let mut content = content.unwrap_or_default().to_vec();
-    content.resize(length, 0);
-    content
+    let used = used.map(Vec::as_slice).unwrap_or_default();
+    &used[..used.len().min(length)]
 }
 
-fn log(timeline: u32) -> Vec<u8> {
+/// What there is in each segment of the log of a timeline.
+fn used_parts(timeline: u32) -> Vec<Vec<u8>> {
     let kind = LogKind { timeline, ..LogKind::with_segments_of(MIB as u64) };
-    LogWriter::new((FIRST * MIB) as u64, kind).filled(SEGMENTS * MIB)
+    let mut log = LogWriter::new((FIRST * MIB) as u64, kind);
+    let mut body = 0;
+    let mut ends = Vec::new();
+    for segment in 0..SEGMENTS {
+        while log.bytes().len() < segment * MIB + USED {
+            body = (body * 7 + 31) % 20_011;
+            log.record(body);
+        }
+        let switch = log.switch() as usize - FIRST * MIB;
+        ends.push(log.bytes().len().min((switch + 64).next_multiple_of(64)));
+    }
+    let parts = ends.iter().enumerate();
+    parts.map(|(segment, &end)| log.bytes()[segment * MIB..end].to_vec()).collect()
 }
 
-fn compressed(method: Method, content: &[u8]) -> Vec<u8> {
+fn compressed(method: Method, name: &[u8], length: usize) -> Vec<u8> {
+    type Known = HashMap<(Method, &'static [u8], usize), Vec<u8>>;
+    thread_local! {
+        static KNOWN: RefCell<Known> = RefCell::default();
+    }
+    let begin = used_part(name, length);
+    KNOWN.with_borrow_mut(|known| {
+        if known.len() >= MOST_COMPRESSED {
+            known.clear();
+        }
+        let content = || {
+            let mut content = begin.to_vec();
+            content.resize(length, 0);
+            compress(method, &content)
+        };
+        known.entry((method, begin, length)).or_insert_with(content).clone()
+    })
+}
+
+fn compress(method: Method, content: &[u8]) -> Vec<u8> {
     let (mut encoder, mut output) = (Encoder::new(&CompressionSpec::of(method)).unwrap(), Vec::new());
     encoder.push(content, &mut output).unwrap();
     encoder.finish(&mut output).unwrap();
@@ -138,7 +185,8 @@ fn is_refusal(error: &StorageError) -> bool {
     matches!(error, StorageError::Other(source) if source.is::<RefusedArchive>())
 }
 
-type Content = BTreeMap<OsString, Vec<u8>>;
+/// The length and the bytes before the zeros at the end, by name.
+type Content = BTreeMap<OsString, (u64, Vec<u8>)>;
 
 /// What is in each file; of a directory or link that it is one.
 fn content(place: &Path) -> Content {
@@ -146,10 +194,30 @@ fn content(place: &Path) -> Content {
     let read = |entry: fs::DirEntry| {
         let kind = entry.file_type().unwrap();
         let content =
-            if kind.is_file() { fs::read(entry.path()).unwrap() } else { format!("{kind:?}").into() };
+            if kind.is_file() { file_content(&entry.path()) } else { (0, format!("{kind:?}").into()) };
         (entry.file_name(), content)
     };
     entries.map(read).collect()
+}
+
+/// Reads a file only as far as something was written to it.
+fn file_content(path: &Path) -> (u64, Vec<u8>) {
+    let file = File::open(path).unwrap();
+    let (mut end, mut bytes) = (0, Vec::new());
+    loop {
+        match rustix::fs::seek(&file, SeekFrom::Data(end)) {
+            Ok(begin) => end = rustix::fs::seek(&file, SeekFrom::Hole(begin)).unwrap(),
+            Err(Errno::NXIO) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    rustix::fs::seek(&file, SeekFrom::Start(0)).unwrap();
+    (&file).take(end).read_to_end(&mut bytes).unwrap();
+    let zeros = bytes.rchunks(4096).take_while(|chunk| **chunk == [0; 4096][..chunk.len()]);
+    let kept = bytes.len() - zeros.map(<[u8]>::len).sum::<usize>();
+    let kept = bytes[..kept].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(kept);
+    (file.metadata().unwrap().len(), bytes)
 }
 
 /// What the name of a file promises.

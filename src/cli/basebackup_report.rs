@@ -146,7 +146,7 @@ impl Observer for Report {
                  temporary one is used"
             )),
             Event::LittleSpace(space) => self.messages.warning(&format!(
-                "file system of \"{}\" has {} free, but the backup needs about {} there",
+                "file system of \"{}\" has {} free, but the backup there is estimated at {}",
                 space.path.display(),
                 readable(space.free),
                 readable(space.needed)

@@ -3,6 +3,8 @@
 //! In come bytes as a server could send them; nothing comes out of a start-up. The nonce of SCRAM is always the same, so that
 //! an input can get past it.
 
+use std::sync::LazyLock;
+
 use bytes::BufMut;
 
 use super::authentication::NonceSource;
@@ -37,11 +39,14 @@ const MOST_WORK: usize = 4;
 ///
 /// If a fixed configuration is refused, or a byte is counted twice.
 pub fn start_up(bytes: &[u8]) {
+    static CONFIGS: LazyLock<Vec<Config>> = LazyLock::new(|| {
+        let parse = |conninfo: &str| conninfo.parse().unwrap_or_else(|error| panic!("{conninfo}: {error}"));
+        CONNINFOS.into_iter().map(parse).collect()
+    });
     let Some((&step, stream)) = bytes.split_first() else { return };
-    for conninfo in CONNINFOS {
-        let config: Config = conninfo.parse().unwrap_or_else(|error| panic!("{conninfo}: {error}"));
+    for config in &*CONFIGS {
         for channel in channels() {
-            let mut startup = Startup::new(&config, config.password.clone(), channel);
+            let mut startup = Startup::new(config, config.password.clone(), channel);
             startup.set_nonce_source(NonceSource(|| Ok(NONCE.to_owned())));
             let taken = play(&mut startup, stream, usize::from(step.max(1)));
             assert!(taken <= stream.len());

@@ -34,13 +34,19 @@ pub(super) struct PassfileKey<'a> {
     pub(super) user: &'a str,
 }
 
+/// A file with more bytes is no password file, and is not taken into memory.
+const LARGEST: u64 = 64 << 20;
+
 /// Looks the key up. A file that is missing or unreadable has no password (CN-079).
 pub(super) fn look_up(path: &Path, key: PassfileKey<'_>) -> Result<Option<Password>, PassfileWarning> {
     let Some(mut file) = open(path)? else { return Ok(None) };
-    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let Some(size) = file.metadata().ok().map(|metadata| metadata.len()).filter(|&size| size <= LARGEST)
+    else {
+        return Ok(None);
+    };
     // Room for all of it, so that reading leaves no copies behind in memory.
-    let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
-    if file.read_to_end(&mut content).is_err() {
+    let mut content = Zeroizing::new(Vec::with_capacity(size as usize + 1));
+    if file.by_ref().take(size).read_to_end(&mut content).is_err() {
         return Ok(None);
     }
     Ok(find(&content, key).filter(|password| !password.is_empty()))
@@ -190,6 +196,9 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(look_up(&path, KEY), Ok(Some(Password::from("pw"))), "{mode:o}");
         }
+
+        File::options().write(true).open(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        assert_eq!(look_up(&path, KEY), Ok(None));
 
         let warning = look_up(directory.path(), KEY).unwrap_err();
         let expected = format!("password file \"{}\" is not a plain file", directory.path().display());

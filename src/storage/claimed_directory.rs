@@ -16,8 +16,8 @@ use crate::types::OsError;
 pub struct ClaimedDirectory {
     directory: Arc<Directory>,
     created: bool,
-    /// The directories whose entries changed when this one and its parents were made.
-    changed_parents: Vec<PathBuf>,
+    /// The directory whose entries changed when this one was made.
+    changed_parent: Option<PathBuf>,
 }
 
 impl ClaimedDirectory {
@@ -26,13 +26,16 @@ impl ClaimedDirectory {
     ///
     /// A directory that is created gets exactly the permissions of `access`, and so do its parents. Its emptiness and
     /// its permissions are those of the open directory, so that nobody can put another one into its place meanwhile.
-    pub fn claim(path: &Path, access: Access) -> Result<Self, StorageError> {
+    ///
+    /// Parents stay when the directory is [taken back](Self::undo), and who comes then finds them as if they had
+    /// always been there. So their names are made durable here already.
+    pub fn claim(path: &Path, access: Access, policy: SyncPolicy) -> Result<Self, StorageError> {
         match Directory::open(path) {
-            Ok(directory) => Self::of_empty(directory, false, Vec::new()),
+            Ok(directory) => Self::of_empty(directory, false, None),
             Err(StorageError::OpenDirectory { source: OsError(error), .. })
                 if error.kind() == io::ErrorKind::NotFound =>
             {
-                Self::create(path, access)
+                Self::create(path, access, policy)
             }
             Err(StorageError::OpenDirectory { path, source }) => {
                 Err(StorageError::AccessDirectory { path, source })
@@ -41,28 +44,32 @@ impl ClaimedDirectory {
         }
     }
 
-    fn create(path: &Path, access: Access) -> Result<Self, StorageError> {
+    fn create(path: &Path, access: Access, policy: SyncPolicy) -> Result<Self, StorageError> {
         let failed = |path: &Path, source: io::Error| StorageError::CreateDirectory {
             path: path.to_owned(),
             source: source.into(),
         };
-        let mut changed_parents = Vec::new();
         let missing_parents: Vec<&Path> =
             path.ancestors().skip(1).take_while(|parent| !is_there(parent)).collect();
         for parent in missing_parents.into_iter().rev() {
-            match fs::create_dir(parent) {
-                Ok(()) => Directory::open_made(parent)?.set_mode(access.directory_mode())?,
+            let directory = match fs::create_dir(parent) {
+                Ok(()) => {
+                    let made = Directory::open_made(parent)?;
+                    made.set_mode(access.directory_mode())?;
+                    made
+                }
                 // Someone else made it in the meantime.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && parent.is_dir() => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && parent.is_dir() => {
+                    Directory::open(parent)?
+                }
                 Err(error) => return Err(failed(parent, error)),
-            }
-            changed_parents.push(parent_of(parent));
+            };
+            sync_name(&directory, &parent_of(parent), policy)?;
         }
         DirBuilder::new().mode(access.directory_mode()).create(path).map_err(|error| failed(path, error))?;
-        changed_parents.push(parent_of(path));
         let claimed = Directory::open_made(path).and_then(|directory| {
             directory.set_mode(access.directory_mode())?;
-            Self::of_empty(directory, true, changed_parents)
+            Self::of_empty(directory, true, Some(parent_of(path)))
         });
         claimed.inspect_err(|_| {
             // The failure that is reported matters more than one to tidy up; a directory that is not empty stays.
@@ -73,11 +80,11 @@ impl ClaimedDirectory {
     fn of_empty(
         directory: Arc<Directory>,
         created: bool,
-        changed_parents: Vec<PathBuf>,
+        changed_parent: Option<PathBuf>,
     ) -> Result<Self, StorageError> {
         let path = || directory.path().to_owned();
         match directory.is_empty() {
-            Ok(true) => Ok(Self { directory, created, changed_parents }),
+            Ok(true) => Ok(Self { directory, created, changed_parent }),
             Ok(false) => Err(StorageError::DirectoryNotEmpty { path: path() }),
             Err(error) => Err(StorageError::AccessDirectory { path: path(), source: error.into() }),
         }
@@ -98,20 +105,16 @@ impl ClaimedDirectory {
         self.created
     }
 
-    /// Syncs the directory itself and the entries that lead to it.
+    /// Syncs the directory itself and the entry that leads to it.
     pub fn sync(&self, policy: SyncPolicy) -> Result<(), StorageError> {
         if policy == SyncPolicy::FileSystem {
             return self.directory.sync_file_system(policy);
         }
         self.directory.sync(policy)?;
-        if !policy.syncs_each() {
-            return Ok(());
+        match &self.changed_parent {
+            Some(parent) => sync_name(&self.directory, parent, policy),
+            None => Ok(()),
         }
-        for parent in &self.changed_parents {
-            let parent = Directory::open(parent)?;
-            parent.sync(policy)?;
-        }
-        Ok(())
     }
 
     /// Brings back what was there before: removes the directory if this run made it, and its contents
@@ -122,6 +125,23 @@ impl ClaimedDirectory {
     pub fn undo(&self) -> io::Result<()> {
         self.directory.remove_content()?;
         if self.created { fs::remove_dir(self.path()) } else { Ok(()) }
+    }
+}
+
+/// Makes the name durable that a directory has in its parent. Where that may be written to but not be read, it can only
+/// be synced with everything else on its file system.
+fn sync_name(directory: &Directory, parent: &Path, policy: SyncPolicy) -> Result<(), StorageError> {
+    if !policy.syncs_each() {
+        return Ok(());
+    }
+    match Directory::open(parent) {
+        Ok(parent) => parent.sync(policy),
+        Err(StorageError::OpenDirectory { source: OsError(error), .. })
+            if error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            directory.sync_file_system(SyncPolicy::FileSystem)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -151,7 +171,7 @@ mod tests {
     fn bb_236_a_missing_directory_is_created_with_its_parents() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/c");
-        let claimed = ClaimedDirectory::claim(&path, Access::Group).unwrap();
+        let claimed = ClaimedDirectory::claim(&path, Access::Group, SyncPolicy::Durable).unwrap();
         assert!(claimed.was_created());
         assert_eq!(mode(&path), 0o750);
         claimed.sync(SyncPolicy::Durable).unwrap();
@@ -161,7 +181,7 @@ mod tests {
     fn bb_237_an_empty_directory_is_taken_as_it_is() {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
-        let claimed = ClaimedDirectory::claim(root.path(), Access::Owner).unwrap();
+        let claimed = ClaimedDirectory::claim(root.path(), Access::Owner, SyncPolicy::Durable).unwrap();
         assert!(!claimed.was_created());
         assert_eq!(mode(root.path()), 0o755);
     }
@@ -171,7 +191,7 @@ mod tests {
         for name in [".hidden", "lost+found"] {
             let root = tempfile::tempdir().unwrap();
             fs::create_dir(root.path().join(name)).unwrap();
-            let error = ClaimedDirectory::claim(root.path(), Access::Owner).unwrap_err();
+            let error = ClaimedDirectory::claim(root.path(), Access::Owner, SyncPolicy::Durable).unwrap_err();
             let expected = format!("directory \"{}\" exists but is not empty", root.path().display());
             assert_eq!(error.to_string(), expected);
             assert!(root.path().join(name).exists());
@@ -183,7 +203,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("file");
         fs::write(&path, "").unwrap();
-        let error = ClaimedDirectory::claim(&path, Access::Owner).unwrap_err();
+        let error = ClaimedDirectory::claim(&path, Access::Owner, SyncPolicy::Durable).unwrap_err();
         assert_eq!(error.to_string(), format!("could not access directory \"{}\"", path.display()));
     }
 
@@ -191,7 +211,7 @@ mod tests {
     fn bb_241_a_created_directory_goes_and_its_parents_stay() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
-        let claimed = ClaimedDirectory::claim(&path, Access::Owner).unwrap();
+        let claimed = ClaimedDirectory::claim(&path, Access::Owner, SyncPolicy::Durable).unwrap();
         fs::write(path.join("f"), "").unwrap();
         claimed.undo().unwrap();
         assert!(!path.exists() && root.path().join("a").exists());
@@ -202,7 +222,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         fs::write(elsewhere.path().join("precious"), "").unwrap();
-        let claimed = ClaimedDirectory::claim(root.path(), Access::Owner).unwrap();
+        let claimed = ClaimedDirectory::claim(root.path(), Access::Owner, SyncPolicy::Durable).unwrap();
         symlink(elsewhere.path(), root.path().join("pg_wal")).unwrap();
         fs::create_dir_all(root.path().join("base/1")).unwrap();
         fs::write(root.path().join("base/1/2"), "").unwrap();
@@ -223,7 +243,7 @@ mod tests {
             if !created {
                 fs::create_dir(&path).unwrap();
             }
-            let claimed = ClaimedDirectory::claim(&path, Access::Owner).unwrap();
+            let claimed = ClaimedDirectory::claim(&path, Access::Owner, SyncPolicy::Durable).unwrap();
             fs::create_dir_all(path.join("base/1")).unwrap();
             fs::write(path.join("base/1/2"), "").unwrap();
             fs::rename(&path, &moved).unwrap();
@@ -239,7 +259,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("link");
         symlink(root.path().join("nothing"), &path).unwrap();
-        let error = ClaimedDirectory::claim(&path, Access::Owner).unwrap_err();
+        let error = ClaimedDirectory::claim(&path, Access::Owner, SyncPolicy::Durable).unwrap_err();
         assert_eq!(error.to_string(), format!("could not create directory \"{}\"", path.display()));
         assert!(path.is_symlink() && !root.path().join("nothing").exists());
     }

@@ -360,6 +360,20 @@ pub fn publish_durably(
     directory.sync(policy.for_single_files())
 }
 
+/// The same, but the file has its former name again where the new one could not be made durable.
+pub fn publish_durably_or_not(
+    directory: &Directory,
+    from: &str,
+    to: &str,
+    policy: SyncPolicy,
+) -> Result<(), StorageError> {
+    rename(directory, from, to)?;
+    directory.sync(policy.for_single_files()).inspect_err(|_| {
+        // The failure that is reported matters more than one to tidy up.
+        let _ = rename(directory, to, from);
+    })
+}
+
 fn rename(directory: &Directory, from: &str, to: &str) -> Result<(), StorageError> {
     rustix::fs::renameat(directory, from, directory, to)
         .map_err(|errno| rename_failed(directory, from, to, errno))

@@ -22,7 +22,8 @@ pub use claimed_directory::ClaimedDirectory;
 pub use directory::{Access, Directory};
 pub use directory_lock::DirectoryLock;
 pub use durable::{
-    Durable, OutputFile, publish_durably, publish_new_durably, replace_durably, sync_existing,
+    Durable, OutputFile, publish_durably, publish_durably_or_not, publish_new_durably, replace_durably,
+    sync_existing,
 };
 pub use error::StorageError;
 pub use free_space::FreeSpace;

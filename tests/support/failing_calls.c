@@ -142,6 +142,24 @@ ON_FILE(int, fallocate, "allocate", (int file, int mode, off_t at, off_t length)
 ON_FILE(int, fallocate64, "allocate", (int file, int mode, off64_t at, off64_t length), (file, mode, at, length))
 ON_FILE(int, fchmod, "chmod", (int file, mode_t mode), (file, mode))
 
+/* Some libraries make this call by its number. */
+long syscall(long number, ...)
+{
+	static long (*next)(long, ...);
+	long all[6];
+	va_list arguments;
+
+	va_start(arguments, number);
+	for (int i = 0; i < 6; i++)
+		all[i] = va_arg(arguments, long);
+	va_end(arguments);
+	if (number == SYS_fchmod && fails_on("chmod", (int) all[0]))
+		return -1;
+	if (!next)
+		next = NEXT("syscall", long (*)(long, ...));
+	return next(number, all[0], all[1], all[2], all[3], all[4], all[5]);
+}
+
 #define AT(result, name, kind, directory, path, parameters, arguments) \
 	result name parameters \
 	{ \

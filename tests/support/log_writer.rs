@@ -52,6 +52,11 @@ impl LogWriter {
         Self { kind, start, previous: 0, bytes: Vec::new() }
     }
 
+    /// A log that goes on where this one ends.
+    pub fn continuation(&self) -> Self {
+        Self { start: self.position(), bytes: Vec::new(), ..*self }
+    }
+
     /// The position after the last record.
     pub fn position(&self) -> u64 {
         self.start + self.bytes.len() as u64

@@ -101,8 +101,9 @@ impl DirectoryDestination {
 
     fn claim_wal_directory(&mut self, access: Access) -> Result<(), StorageError> {
         let Some(path) = self.wal_directory.clone() else { return Ok(()) };
+        let policy = self.sync_policy;
         let claimed = self.claimed()?;
-        let wal = claimed.wal_directory.insert(ClaimedDirectory::claim(&path, access)?);
+        let wal = claimed.wal_directory.insert(ClaimedDirectory::claim(&path, access, policy)?);
         claimed.main.create_symlink(Path::new("pg_wal"), &path)?;
         claimed.main.place_elsewhere("pg_wal", Arc::clone(wal.directory()));
         Ok(())
@@ -117,7 +118,7 @@ impl DirectoryDestination {
                 main.create_directory(&in_place(*oid), access.directory_mode(), false)
             }
             ArchiveLocation::Tablespace { oid, path } => {
-                let directory = ClaimedDirectory::claim(&self.mapped(path), access)?;
+                let directory = ClaimedDirectory::claim(&self.mapped(path), access, self.sync_policy)?;
                 let tree = Tree::new(Arc::clone(directory.directory()));
                 self.claimed()?.tablespaces.push(ClaimedTablespace { oid: *oid, directory, tree });
                 Ok(())
@@ -263,19 +264,20 @@ impl Destination for DirectoryDestination {
     }
 
     fn abandon(&mut self, traces: Traces, observer: &dyn Observer) {
-        let Some(claimed) = self.claimed.take() else { return };
+        let Some(Claimed { output, wal_directory, tablespaces, .. }) = self.claimed.take() else { return };
+        let directory = output.abandon();
         if traces == Traces::Remove {
-            undo(claimed.output.claimed(), DirectoryRole::Data, self.clean_up, observer);
+            undo(&directory, DirectoryRole::Data, self.clean_up, observer);
         }
-        if let Some(wal_directory) = &claimed.wal_directory {
+        if let Some(wal_directory) = &wal_directory {
             let policy = if traces == Traces::Remove { self.clean_up } else { CleanUpPolicy::Keep };
             undo(wal_directory, DirectoryRole::Wal, policy, observer);
         }
         if traces == Traces::Remove && self.clean_up == CleanUpPolicy::UndoEverything {
-            for tablespace in &claimed.tablespaces {
+            for tablespace in &tablespaces {
                 undo(&tablespace.directory, DirectoryRole::Tablespace, self.clean_up, observer);
             }
-        } else if traces == Traces::Remove && !claimed.tablespaces.is_empty() {
+        } else if traces == Traces::Remove && !tablespaces.is_empty() {
             observer.observe(&Event::CleanUp(CleanUp::KeepingTablespaces));
         }
     }
@@ -320,7 +322,55 @@ fn leads_out(target: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::tar::{MemberHeader, Piece, TarSplitter};
+
+    /// Looks, when something is about to be removed, which files below the directory are still open.
+    #[derive(Debug)]
+    struct OpenFiles {
+        below: PathBuf,
+        seen: Mutex<Option<Vec<PathBuf>>>,
+    }
+
+    impl Observer for OpenFiles {
+        fn observe(&self, _: &Event<'_>) {
+            let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+            let open = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            let files = open.filter(|path| path.starts_with(&self.below) && path.is_file());
+            *self.seen.lock().unwrap() = Some(files.collect());
+        }
+    }
+
+    #[test]
+    fn bb_241_every_file_is_closed_before_it_is_removed() {
+        for policy in [SyncPolicy::Durable, SyncPolicy::Never] {
+            let root = tempfile::tempdir().unwrap();
+            let below = root.path().canonicalize().unwrap();
+            let mut destination = DirectoryDestination::new(below.join("d"), policy, CleanUpPolicy::Undo);
+            destination.claim(Access::Owner).unwrap();
+            destination
+                .begin_archive(&ArchiveName::new(b"base.tar").unwrap(), &ArchiveLocation::Main)
+                .unwrap();
+            for name in ["complete", "unfinished"] {
+                let path = name.as_bytes();
+                let header = MemberHeader { path, mode: 0o600, uid: 0, gid: 0, size: 1, modified_at: 0 };
+                let block = header.to_block().unwrap();
+                let piece = TarSplitter::new().next_piece(&mut &block[..]).unwrap();
+                let Some(Piece::Entry(entry)) = piece else { panic!("{piece:?}") };
+                destination.begin_member(&entry).unwrap();
+                destination.write(&[Bytes::from_static(b"x")]).unwrap();
+                if name == "complete" {
+                    destination.end_member().unwrap();
+                }
+            }
+            let observer = OpenFiles { below: below.clone(), seen: Mutex::default() };
+            destination.abandon(Traces::Remove, &observer);
+            assert_eq!(*observer.seen.lock().unwrap(), Some(Vec::new()));
+            assert_eq!(std::fs::read_dir(&below).unwrap().count(), 0);
+        }
+    }
 
     #[test]
     fn bb_131_directories_that_may_exist() {

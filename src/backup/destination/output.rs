@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::storage::{
     Access, BackgroundSync, ClaimedDirectory, Directory, OutputFile, StorageError, SyncPolicy,
-    publish_durably,
+    publish_durably_or_not,
 };
 
 const MANIFEST: &str = "backup_manifest";
@@ -41,12 +41,8 @@ impl Output {
     /// Takes the directory, which must be missing or empty.
     pub(super) fn claim(path: &Path, access: Access, policy: SyncPolicy) -> Result<Self, StorageError> {
         let background = BackgroundSync::start(policy)?;
-        let claimed = ClaimedDirectory::claim(path, access)?;
+        let claimed = ClaimedDirectory::claim(path, access, policy)?;
         Ok(Self { claimed, access, policy, background, writing: Writing::Nothing })
-    }
-
-    pub(super) fn claimed(&self) -> &ClaimedDirectory {
-        &self.claimed
     }
 
     pub(super) fn directory(&self) -> &Arc<Directory> {
@@ -102,14 +98,22 @@ impl Output {
         self.claimed.sync(self.policy)
     }
 
-    /// Gives the manifest, if there is one, its name.
+    /// Gives the manifest, if there is one, its name, which it only keeps if that is durable.
     pub(super) fn publish(&self) -> Result<(), StorageError> {
         match &self.writing {
             Writing::Unpublished => {
-                publish_durably(self.directory(), UNPUBLISHED_MANIFEST, MANIFEST, self.policy)
+                publish_durably_or_not(self.directory(), UNPUBLISHED_MANIFEST, MANIFEST, self.policy)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Closes all files, those that are being synced too, and gives back the directory. A file that is removed while
+    /// it is open stays under another name on file systems such as NFS, and keeps its directory from going.
+    pub(super) fn abandon(self) -> ClaimedDirectory {
+        let Self { claimed, background, writing, .. } = self;
+        drop((background, writing));
+        claimed
     }
 
     /// The path of the file at hand.

@@ -90,7 +90,7 @@ impl Destination for TarFilesDestination {
         if let Some(output) = self.output.take()
             && traces == Traces::Remove
         {
-            undo(output.claimed(), DirectoryRole::Data, self.clean_up, observer);
+            undo(&output.abandon(), DirectoryRole::Data, self.clean_up, observer);
         }
     }
 

@@ -13,6 +13,8 @@ const PIECE: u64 = 256 << 10;
 /// What a disk writes whole or not at all.
 const SECTOR: u64 = 512;
 
+const ZEROS: [u8; SECTOR as usize] = [0; SECTOR as usize];
+
 /// Gives the bytes that a file keeps to `sink`, up to `limit` of them.
 pub(super) fn pour(
     directory: &Directory,
@@ -75,8 +77,9 @@ pub(super) fn measure(
     let (mut length, mut last, mut failure) = (0, 0, None);
     let mut empty = EmptySectors::default();
     pour(directory, file, size, &mut |data| {
-        if let Some(index) = data.iter().rposition(|&byte| byte != 0) {
-            last = length + index as u64 + 1;
+        match without_zeros_behind(data).len() {
+            0 => {}
+            used => last = length + used as u64,
         }
         // The last byte makes the unused rest behind a segment switch count as if it had come.
         let checked = data.len().min((size - 1 - length.min(size - 1)) as usize);
@@ -110,6 +113,13 @@ pub(super) fn measure(
         _ => start,
     };
     Ok(Measured { sound, position: sound, length: last })
+}
+
+/// The bytes up to the last one that is not zero. Most of a segment can be zeros: they are compared many at a time.
+fn without_zeros_behind(data: &[u8]) -> &[u8] {
+    let zeros = data.rchunks(ZEROS.len()).take_while(|sector| **sector == ZEROS[..sector.len()]);
+    let rest = &data[..data.len() - zeros.map(<[u8]>::len).sum::<usize>()];
+    &rest[..rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)]
 }
 
 /// Whether a file keeps as many bytes as a segment has, no more and no less.
@@ -168,18 +178,48 @@ pub(super) fn checksum(
 #[derive(Default)]
 struct EmptySectors {
     position: u64,
-    zeros: u64,
+    /// Whether there was something in the sector at hand.
+    is_used: bool,
     /// Where the first one begins.
     first: Option<u64>,
 }
 
 impl EmptySectors {
-    fn look_at(&mut self, data: &[u8]) {
-        for &byte in data {
-            self.zeros = if byte == 0 { self.zeros + 1 } else { 0 };
-            self.position += 1;
-            if self.position.is_multiple_of(SECTOR) && self.zeros >= SECTOR && self.first.is_none() {
-                self.first = Some(self.position - SECTOR);
+    fn look_at(&mut self, mut data: &[u8]) {
+        while !data.is_empty() && self.first.is_none() {
+            let missing = (SECTOR - self.position % SECTOR) as usize;
+            let (sector, later) = data.split_at(missing.min(data.len()));
+            self.is_used |= *sector != ZEROS[..sector.len()];
+            self.position += sector.len() as u64;
+            if self.position.is_multiple_of(SECTOR) {
+                self.first = (!self.is_used).then(|| self.position - SECTOR);
+                self.is_used = false;
+            }
+            data = later;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_empty_sector_and_the_last_byte_are_found_however_the_bytes_come() {
+        let sector = SECTOR as usize;
+        let mut bytes = vec![0; 5 * sector + 7];
+        for (last, first_empty) in [(None, 0), (Some(0), 1), (Some(2 * sector - 1), 2), (Some(3 * sector), 4)]
+        {
+            if let Some(last) = last {
+                bytes[last] = 1;
+            }
+            assert_eq!(without_zeros_behind(&bytes).len(), last.map_or(0, |last| last + 1));
+            // The sector in between is used too in the last case.
+            bytes[2 * sector] = u8::from(last == Some(3 * sector));
+            for piece in [1, 7, sector - 1, sector, sector + 1, bytes.len()] {
+                let mut empty = EmptySectors::default();
+                bytes.chunks(piece).for_each(|piece| empty.look_at(piece));
+                assert_eq!(empty.first, Some(first_empty * SECTOR), "{last:?}: {piece}");
             }
         }
     }
