@@ -57,9 +57,10 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
-    use super::super::{CopyItem, State};
+    use super::super::{CopyItem, Peer, State};
     use super::*;
     use crate::connection::frame::Deframer;
+    use crate::connection::place::Place;
     use crate::connection::socket::Socket;
     use crate::connection::startup::SessionStart;
     use crate::conninfo::{Host, Port};
@@ -70,8 +71,9 @@ mod tests {
         near.set_nonblocking(true).unwrap();
         let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
         let host = Host { name: None, address: None, port: Port::default() };
+        let peer = Peer { host, place: Place::Socket("/".into()) };
         let mut session =
-            Session::new(socket, Deframer::new(), SessionStart::default(), host, Arc::new(|_| {}));
+            Session::new(socket, Deframer::new(), SessionStart::default(), peer, Arc::new(|_| {}));
         session.state = State::Copying;
         (session, far)
     }
