@@ -189,7 +189,7 @@ impl Records {
                 let (record, gathered) = (RecordHeader { at: *at, bytes: *bytes }, *gathered);
                 match gathered {
                     LENGTH => self.check_length(record, format)?,
-                    HEADER => self.begin_body(record, format)?,
+                    HEADER => self.begin_body(record, position + taken as u64, format)?,
                     _ => {}
                 }
                 Ok(taken)
@@ -233,13 +233,14 @@ impl Records {
         Ok(())
     }
 
-    fn begin_body(&mut self, record: RecordHeader, format: PageFormat) -> Result<(), WalError> {
+    /// The header is complete, and the body begins here; without one the record ends here.
+    fn begin_body(&mut self, record: RecordHeader, at: Lsn, format: PageFormat) -> Result<(), WalError> {
         let link = Lsn::new(format.u64(&record.bytes, 8));
         if self.previous.map_or(link >= record.at, |previous| link != previous) {
             return Err(WalError::Record { at: record.at, reason: RecordFault::PreviousRecord(link) });
         }
         match record.length(format) - HEADER as u32 {
-            0 => self.complete(record, 0, record.at + HEADER as u64, format),
+            0 => self.complete(record, 0, at, format),
             missing => {
                 self.stage = Stage::Body { record, missing, crc: 0 };
                 Ok(())

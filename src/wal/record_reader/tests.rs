@@ -66,6 +66,23 @@ fn records_are_read_to_the_end_in_every_layout() {
 }
 
 #[test]
+fn a_record_without_a_body_may_cross_pages_too() {
+    for (alignment, on_first_page) in [(8, 8), (8, 16), (4, 4), (4, 20)] {
+        let mut log = LogWriter::new(START, LogKind { alignment, ..kind() });
+        let page_end = START + 2 * kind().page_size;
+        log.record(6000);
+        let body = page_end - log.position() - on_first_page - 24;
+        // What of the record lies behind the header of the second page.
+        log.record(body as usize - if alignment == 8 { 24 } else { 20 });
+        assert_eq!(log.position(), page_end - on_first_page);
+        log.record(0);
+        assert_sound(reader(), log.bytes(), log.position());
+        log.record(1);
+        assert_sound(reader(), log.bytes(), log.position());
+    }
+}
+
+#[test]
 fn bb_229_records_may_cross_segments() {
     let mut log = writer();
     while log.position() < START + 2 * MIB {
