@@ -182,7 +182,8 @@ impl<'a> Attempts<'a> {
         course: &mut Course,
     ) -> Result<ReceiveReport, ReceiveError> {
         let cancel = self.cancel.clone();
-        let prepared = cancel.run_until_cancelled(self.prepare(config, disk, &mut course.host)).await;
+        let prepared =
+            cancel.run_until_cancelled(Box::pin(self.prepare(config, disk, &mut course.host))).await;
         let Prepared { mut client, server, start } = prepared.unwrap_or(Err(ReceiveError::Cancelled))?;
         course.start = Some(start.position.value());
         let settings = self.settings(&server);

@@ -46,7 +46,7 @@ pub(super) type HeaderBytes = [u8; 40];
 pub(super) struct PageFormat {
     order: ByteOrder,
     magic: u16,
-    /// What 64-bit numbers and records are aligned to: 4 or 8.
+    /// What 64-bit numbers and records are aligned to: 4 or 8, powers of two.
     alignment: u8,
     /// One of [`PAGE_SIZES`], a power of two.
     page_size: u32,
@@ -103,7 +103,7 @@ impl PageFormat {
 
     /// The next position where a record can begin, `position` included, wherever pages begin.
     pub(super) fn aligned(self, position: Lsn) -> Lsn {
-        position + position.as_u64().wrapping_neg() % u64::from(self.alignment)
+        position + (position.as_u64().wrapping_neg() & u64::from(self.alignment - 1))
     }
 
     pub(super) fn u32(self, bytes: &[u8], offset: usize) -> u32 {

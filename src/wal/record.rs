@@ -161,11 +161,34 @@ impl Records {
         format: PageFormat,
     ) -> Result<&'d [u8], WalError> {
         while !data.is_empty() && self.course() == Course::Records {
-            let taken = self.step(position, data, format)?;
+            let taken = match self.take_record(position, data, format)? {
+                Some(taken) => taken,
+                None => self.step(position, data, format)?,
+            };
             data = &data[taken..];
             position = position + taken as u64;
         }
         Ok(data)
+    }
+
+    /// Takes in a record that lies before us whole, as most do, with the padding before it, and gives the number of
+    /// bytes. It is what several steps would do.
+    fn take_record(
+        &mut self,
+        position: Lsn,
+        data: &[u8],
+        format: PageFormat,
+    ) -> Result<Option<usize>, WalError> {
+        let Stage::Between { padding } = self.stage else { return Ok(None) };
+        let begun = data.get(padding..).and_then(<[u8]>::split_first_chunk::<HEADER>);
+        let Some((&bytes, rest)) = begun else { return Ok(None) };
+        let record = RecordHeader { at: position + padding as u64, bytes };
+        let length = (record.length(format) as usize).checked_sub(HEADER);
+        let Some(body) = length.and_then(|length| rest.get(..length)) else { return Ok(None) };
+        self.check_link(record, format)?;
+        let taken = padding + HEADER + body.len();
+        self.complete(record, crc32c::crc32c(body), position + taken as u64, format)?;
+        Ok(Some(taken))
     }
 
     /// Does what comes next, and gives the number of bytes that it took.
@@ -235,10 +258,7 @@ impl Records {
 
     /// The header is complete, and the body begins here; without one the record ends here.
     fn begin_body(&mut self, record: RecordHeader, at: Lsn, format: PageFormat) -> Result<(), WalError> {
-        let link = Lsn::new(format.u64(&record.bytes, 8));
-        if self.previous.map_or(link >= record.at, |previous| link != previous) {
-            return Err(WalError::Record { at: record.at, reason: RecordFault::PreviousRecord(link) });
-        }
+        self.check_link(record, format)?;
         match record.length(format) - HEADER as u32 {
             0 => self.complete(record, 0, at, format),
             missing => {
@@ -246,6 +266,15 @@ impl Records {
                 Ok(())
             }
         }
+    }
+
+    /// Each record names the one before it, the first one that is looked at any.
+    fn check_link(&self, record: RecordHeader, format: PageFormat) -> Result<(), WalError> {
+        let link = Lsn::new(format.u64(&record.bytes, 8));
+        if self.previous.map_or(link >= record.at, |previous| link != previous) {
+            return Err(WalError::Record { at: record.at, reason: RecordFault::PreviousRecord(link) });
+        }
+        Ok(())
     }
 
     /// The last byte of the record has passed.
