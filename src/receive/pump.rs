@@ -93,7 +93,7 @@ impl Pump<'_> {
                 return Ok(EndedBy::Us);
             }
             self.pace_flush();
-            if let Some(beside) = beside.filter(|_| self.disk.is_quickly_synced() && !stream.has_unsent()) {
+            if let Some(beside) = beside.filter(|_| self.keeps_up(stream)) {
                 beside.keep_up(self, stream).await?;
                 if stream.has_unsent() {
                     patiently(stream.flush()).await?;
@@ -117,6 +117,12 @@ impl Pump<'_> {
                 },
             }
         }
+    }
+
+    /// Whether there is nothing to do but to wait for a commit, or to make one durable.
+    fn keeps_up(&self, stream: &PhysicalStream<'_>) -> bool {
+        let is_durable = self.disk.is_idle() && self.disk.progress().flushed.value() >= self.reached;
+        (is_durable || self.disk.is_quickly_synced()) && !stream.has_unsent() && !stream.has_ended()
     }
 
     /// Whether the stop position is reached.
