@@ -310,10 +310,9 @@ impl Receiver {
     }
 }
 
-/// Whether it is an answer to the command. A server that was told to end a session says so in its place, also when it has
-/// created the slot already (class 57).
+/// Whether the server refused to begin. After other errors, such as one of its disk, a slot may be there.
 fn says_that_there_is_no_new_one(error: &ClientError) -> bool {
-    error.server_message().is_some_and(|message| !message.sqlstate().starts_with("57"))
+    error.server_message().is_some_and(|message| sqlstate::REFUSALS_OF_A_SLOT.contains(&message.sqlstate()))
 }
 
 fn says_that_it_exists(error: &ClientError) -> bool {

@@ -33,9 +33,12 @@ pub enum SlotStays {
     /// The server did not drop it.
     #[error(transparent)]
     Refused(ClientError),
-    /// The server did not answer in time, and may still drop it.
+    /// The server was not heard of in time. It was not told to drop it.
     #[error("no answer from the server within {} seconds", PATIENCE.as_secs())]
     Silent,
+    /// The server was told to drop it, and may still do so.
+    #[error("the server was told to drop it, but has not answered")]
+    Unanswered,
 }
 
 /// How a backup ended, as far as its slot is concerned.
@@ -72,9 +75,7 @@ pub(super) async fn settle(
             return;
         }
         Ending::Kept => Err(SlotStays::BackupIsKept),
-        Ending::Failed => {
-            timeout_at(deadline, undo(&mut client, name)).await.unwrap_or(Err(SlotStays::Silent))
-        }
+        Ending::Failed => undo(&mut client, name, deadline).await,
     };
     match &dropped {
         Ok(()) => observer.observe(&Event::SlotDropped { name }),
@@ -86,16 +87,25 @@ pub(super) async fn settle(
 }
 
 /// Drops the slot, which this connection no longer uses once its command has ended.
-async fn undo(client: &mut ReplicationClient, name: &str) -> Result<(), SlotStays> {
-    client.end_command().await.map_err(|error| {
+async fn undo(client: &mut ReplicationClient, name: &str, deadline: Instant) -> Result<(), SlotStays> {
+    let ended = timeout_at(deadline, client.end_command()).await.map_err(|_| SlotStays::Silent)?;
+    ended.map_err(|error| {
         tracing::debug!(%error, "the connection of the slot cannot be used");
         SlotStays::ConnectionLost
     })?;
-    match client.drop_replication_slot(name).await {
+    match timeout_at(deadline, client.drop_replication_slot(name)).await {
+        Ok(Ok(())) => Ok(()),
         // Somebody else has dropped it.
-        Err(error) if says_that_there_is_none(&error) => Ok(()),
-        dropped => dropped.map_err(SlotStays::Refused),
+        Ok(Err(error)) if says_that_there_is_none(&error) => Ok(()),
+        Ok(Err(error)) if is_an_answer(&error) => Err(SlotStays::Refused(error)),
+        Ok(Err(_)) | Err(_) => Err(SlotStays::Unanswered),
     }
+}
+
+/// Whether it is an answer to the command. A server that was told to end a session says so in its place, also when it has
+/// done what it was asked for (class 57).
+pub(super) fn is_an_answer(error: &ClientError) -> bool {
+    error.server_message().is_some_and(|message| !message.sqlstate().starts_with("57"))
 }
 
 fn says_that_there_is_none(error: &ClientError) -> bool {

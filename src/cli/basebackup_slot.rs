@@ -40,11 +40,13 @@ enum State {
     InUse(SlotOrigin),
     /// This run has created it there, and left it there for this reason.
     Left(SlotOrigin, String),
+    /// This run has created it there, and told the server to drop it, which may happen yet.
+    Leaving(SlotOrigin, String),
     /// This run had left it there for this reason, and the try that is under way or complete has found one there.
     LeftAlone(SlotOrigin, String),
     /// This run has created it there, for a backup that is incomplete but kept.
     Kept(SlotOrigin),
-    /// An earlier try may have left it there, but then one could be created at that address.
+    /// An earlier try may have created and left it there, but then one could be created at that address.
     Missed(SlotOrigin),
     /// It was asked for there, and nobody knows whether it was created.
     InDoubt(SlotOrigin),
@@ -123,7 +125,9 @@ impl Known {
             Event::SlotCreated { name, temporary: false, origin } => {
                 self.dropped = None;
                 self.set_state(|state| match state {
-                    State::Left(left, _) | State::InDoubt(left) if left == *origin => {
+                    State::Left(left, _) | State::Leaving(left, _) | State::InDoubt(left)
+                        if left == *origin =>
+                    {
                         Some(State::Missed(left.clone()))
                     }
                     _ => None,
@@ -151,12 +155,15 @@ impl Known {
                 self.push(name, State::Found);
             }
             Event::SlotStays { why, .. } => {
-                let kept = matches!(why, SlotStays::BackupIsKept);
                 let reason = WithCauses(why).to_string();
-                self.set_state(|state| match state {
-                    State::InUse(origin) if kept => Some(State::Kept(origin.clone())),
-                    State::InUse(origin) => Some(State::Left(origin.clone(), reason.clone())),
-                    _ => None,
+                self.set_state(|state| {
+                    let State::InUse(origin) = state else { return None };
+                    let (origin, reason) = (origin.clone(), reason.clone());
+                    Some(match why {
+                        SlotStays::BackupIsKept => State::Kept(origin),
+                        SlotStays::Unanswered => State::Leaving(origin, reason),
+                        _ => State::Left(origin, reason),
+                    })
                 });
             }
             _ => {}
@@ -200,13 +207,13 @@ impl Slot {
                 "replication slot \"{name}\", which this run has created on {}, may still be there",
                 origin.server.server()
             )),
-            State::Left(origin, why) | State::LeftAlone(origin, why) => messages.warning(&format!(
+            State::Left(origin, why) | State::Leaving(origin, why) | State::LeftAlone(origin, why) => messages.warning(&format!(
                 "could not drop replication slot \"{name}\", which this run has created on {}: {why}",
                 origin.server.server()
             )),
             State::Missed(origin) => messages.warning(&format!(
-                "replication slot \"{name}\" of an earlier try is not on {} any more; if that was another server \
-                 then, the slot may still be there",
+                "replication slot \"{name}\" that an earlier try may have left is not on {}; if that was another \
+                 server then, the slot may still be there",
                 origin.server.server()
             )),
             State::InDoubt(origin) => messages.warning(&format!(
@@ -293,6 +300,13 @@ mod tests {
         for (events, expected) in table {
             assert_eq!(states(&events), expected, "{events:?}");
         }
+        // A slot that may go at any moment is not one to leave alone.
+        let mut leaving = vec![created(here, false), failed(), stays(&SlotStays::Unanswered)];
+        let reason = SlotStays::Unanswered.to_string();
+        assert_eq!(states(&leaving), [State::Leaving(here.clone(), reason)]);
+        assert_eq!(after(&leaving).left(), []);
+        leaving.push(created(here, false));
+        assert_eq!(states(&leaving), [State::Missed(here.clone()), in_use(here)]);
         let missed = vec![State::Missed(here.clone()), in_use(here)];
         for before in [first(), vec![in_doubt()]] {
             let events: Vec<_> = before.into_iter().chain([created(here, false)]).collect();

@@ -40,6 +40,18 @@ pub mod sqlstate {
     pub const DISK_FULL: &str = "53100";
     /// A file is not there; of a WAL stream one that was removed.
     pub const UNDEFINED_FILE: &str = "58P01";
+    /// How a server refuses to create a replication slot before it has begun to: the name is taken, or none; the command
+    /// has an error; the role may not; there are too many; the server's settings forbid it; it cannot do that.
+    pub const REFUSALS_OF_A_SLOT: [&str; 8] = [
+        DUPLICATE_OBJECT,
+        "42602",
+        "42622",
+        "42601",
+        INSUFFICIENT_PRIVILEGE,
+        "53400",
+        OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "0A000",
+    ];
 }
 
 impl ServerMessage {

@@ -257,7 +257,7 @@ impl Session {
                 State::Idle => return Ok(()),
                 State::Broken => return Err(ConnectionError::NotIdle),
                 State::Copying => self.end_copy().await,
-                State::Busy => self.next_reply().await,
+                State::Busy => self.drop_message().await,
             };
             match ended {
                 Err(error) if self.state == State::Broken => return Err(error),
@@ -266,10 +266,19 @@ impl Session {
         }
     }
 
-    /// The next reply to a command of which a part may still be to be sent.
-    async fn next_reply(&mut self) -> Result<(), ConnectionError> {
+    /// Drops the next message of the answer to a command, of which a part may still be to be sent. What came before was
+    /// dropped too, with the future that had taken it.
+    async fn drop_message(&mut self) -> Result<(), ConnectionError> {
         self.flush().await?;
-        self.reply().await.map(drop)
+        let message = self.receive().await?;
+        match message.tag {
+            b'T' | b'D' | b'C' | b'I' => {}
+            b'H' | b'G' | b'W' => self.state = State::Copying,
+            b'Z' => self.state = State::Idle,
+            b'E' => return Err(self.recover(message.body).await),
+            tag => return Err(self.unexpected(tag)),
+        }
+        Ok(())
     }
 
     /// Takes leave of the server and closes the socket. Failures do not matter any more.
@@ -410,5 +419,44 @@ async fn within<T>(limit: Option<Duration>, answer: impl Future<Output = T>) -> 
     match limit {
         None => Ok(answer.await),
         Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| ConnectionError::Silent(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conninfo::Port;
+
+    /// An idle session, and its server.
+    pub(super) fn idle() -> (Session, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
+        let host = Host { name: None, address: None, port: Port::default() };
+        let peer = Peer { host, place: Place::Socket("/".into()) };
+        let session = Session::new(socket, Deframer::new(), SessionStart::default(), peer, Arc::new(|_| {}));
+        (session, far)
+    }
+
+    #[tokio::test]
+    async fn a_command_is_ended_wherever_it_was_left() {
+        const ANSWER: [&[u8]; 4] =
+            [b"T\0\0\0\x06\0\0", b"D\0\0\0\x06\0\0", b"C\0\0\0\x06X\0", b"Z\0\0\0\x05I"];
+        for taken in 0..ANSWER.len() {
+            let (mut session, mut far) = idle();
+            session.state = State::Busy;
+            for (number, message) in ANSWER.iter().enumerate() {
+                far.write_all(message).unwrap();
+                if number < taken {
+                    session.receive().await.unwrap();
+                }
+            }
+            session.end_command().await.unwrap();
+            assert_eq!(session.state, State::Idle, "{taken} messages were taken");
+        }
     }
 }

@@ -40,14 +40,12 @@ const LARGEST: u64 = 64 << 20;
 /// Looks the key up. A file that is missing or unreadable has no password (CN-079).
 pub(super) fn look_up(path: &Path, key: PassfileKey<'_>) -> Result<Option<Password>, PassfileWarning> {
     let Some(mut file) = open(path)? else { return Ok(None) };
-    let Some(size) = file.metadata().ok().map(|metadata| metadata.len()).filter(|&size| size <= LARGEST)
-    else {
-        return Ok(None);
-    };
-    // Room for all of it, so that reading leaves no copies behind in memory.
+    // Room for all of it, so that reading leaves no copies behind in memory, where the size is known beforehand.
+    let size = file.metadata().map_or(0, |metadata| metadata.len()).min(LARGEST);
     let mut content = Zeroizing::new(Vec::with_capacity(size as usize + 1));
-    if file.by_ref().take(size).read_to_end(&mut content).is_err() {
-        return Ok(None);
+    match file.by_ref().take(LARGEST + 1).read_to_end(&mut content) {
+        Ok(length) if length as u64 <= LARGEST => {}
+        _ => return Ok(None),
     }
     Ok(find(&content, key).filter(|password| !password.is_empty()))
 }

@@ -55,25 +55,14 @@ impl Session {
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
 
-    use super::super::{CopyItem, Peer, State};
+    use super::super::tests::idle;
+    use super::super::{CopyItem, State};
     use super::*;
-    use crate::connection::frame::Deframer;
-    use crate::connection::place::Place;
-    use crate::connection::socket::Socket;
-    use crate::connection::startup::SessionStart;
-    use crate::conninfo::{Host, Port};
 
     /// A session in the middle of a COPY, and its server.
     fn copying() -> (Session, UnixStream) {
-        let (near, far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        let socket = Socket::Unix(tokio::net::UnixStream::from_std(near).unwrap());
-        let host = Host { name: None, address: None, port: Port::default() };
-        let peer = Peer { host, place: Place::Socket("/".into()) };
-        let mut session =
-            Session::new(socket, Deframer::new(), SessionStart::default(), peer, Arc::new(|_| {}));
+        let (mut session, far) = idle();
         session.state = State::Copying;
         (session, far)
     }
