@@ -40,8 +40,11 @@ const LARGEST: u64 = 64 << 20;
 /// Looks the key up. A file that is missing or unreadable has no password (CN-079).
 pub(super) fn look_up(path: &Path, key: PassfileKey<'_>) -> Result<Option<Password>, PassfileWarning> {
     let Some(mut file) = open(path)? else { return Ok(None) };
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    if size > LARGEST {
+        return Ok(None);
+    }
     // Room for all of it, so that reading leaves no copies behind in memory, where the size is known beforehand.
-    let size = file.metadata().map_or(0, |metadata| metadata.len()).min(LARGEST);
     let mut content = Zeroizing::new(Vec::with_capacity(size as usize + 1));
     match file.by_ref().take(LARGEST + 1).read_to_end(&mut content) {
         Ok(length) if length as u64 <= LARGEST => {}
@@ -119,6 +122,7 @@ fn unescape(field: &[u8]) -> Zeroizing<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::process::{Command, Stdio};
 
     use proptest::prelude::*;
 
@@ -202,6 +206,17 @@ mod tests {
         let expected = format!("password file \"{}\" is not a plain file", directory.path().display());
         assert_eq!(warning.to_string(), expected);
         assert!(look_up(Path::new("/dev/null"), KEY).is_err());
+    }
+
+    #[test]
+    fn cn_079_a_file_that_does_not_tell_its_size_is_read() {
+        let mut process =
+            Command::new("cat").env("PASSWORD_FILE", "\n*:*:*:*:pw\n").stdin(Stdio::piped()).spawn().unwrap();
+        let path = PathBuf::from(format!("/proc/{}/environ", process.id()));
+        assert_eq!(path.metadata().unwrap().len(), 0);
+        assert_eq!(look_up(&path, KEY), Ok(Some(Password::from("pw"))));
+        drop(process.stdin.take());
+        process.wait().unwrap();
     }
 
     fn escaped(field: &str) -> String {
