@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// For what costs the server so much that the first failure, too, is followed by a pause.
-    #[cfg(feature = "cli")]
+    #[cfg(any(test, feature = "cli"))]
     pub(crate) const fn between(shortest: Duration, longest: Duration) -> Self {
         Self { shortest, longest, failures: 1 }
     }
