@@ -104,7 +104,7 @@ async fn undo(client: &mut ReplicationClient, name: &str, deadline: Instant) -> 
 
 /// Whether it is an answer to the command. A server that was told to end a session says so in its place, also when it has
 /// done what it was asked for (class 57).
-pub(super) fn is_an_answer(error: &ClientError) -> bool {
+fn is_an_answer(error: &ClientError) -> bool {
     error.server_message().is_some_and(|message| !message.sqlstate().starts_with("57"))
 }
 
