@@ -54,6 +54,13 @@ pub trait OpenSegment: Send {
     /// Makes durable what was appended, which ends at `reached`.
     fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError>;
 
+    /// Writes the next bytes of the segment, which end at `reached`, and makes durable what was appended: what a commit
+    /// waits for, as a rule.
+    fn append_and_sync(&mut self, data: &[u8], reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        self.append(data)?;
+        self.sync(reached)
+    }
+
     /// Ends a segment that got all its bytes, the last of them before `end`.
     fn complete(self: Box<Self>, end: Lsn) -> Result<Durable<Lsn>, StorageError>;
 

@@ -98,6 +98,12 @@ impl Writer {
         let mut step = Some(Step::Piece(first));
         loop {
             match step {
+                Some(Step::Piece(piece))
+                    if piece.segment == name && self.steps.is_sync_next() && !piece.completes =>
+                {
+                    let flushed = segment.append_and_sync(piece.data.as_ref(), piece.end)?;
+                    self.reached.wrote_and_synced(flushed);
+                }
                 Some(Step::Piece(piece)) if piece.segment == name => {
                     segment.append(piece.data.as_ref())?;
                     self.reached.wrote(piece.end);
@@ -199,6 +205,11 @@ impl Steps {
         }
     }
 
+    /// Whether the piece that was taken last is the last one before a sync.
+    fn is_sync_next(&self) -> bool {
+        self.pieces.is_empty() && matches!(self.next, Some(Step::BatchEnd { sync: true }))
+    }
+
     /// Makes the step that was taken last the next one again.
     fn put_back(&mut self, step: Option<Step>) {
         match step {
@@ -226,6 +237,11 @@ impl Reached {
 
     fn wrote(&mut self, end: Lsn) {
         self.progress.written = end;
+        self.publish.publish(self.progress);
+    }
+
+    fn wrote_and_synced(&mut self, position: Durable<Lsn>) {
+        self.progress = DiskProgress { written: position.value(), flushed: position };
         self.publish.publish(self.progress);
     }
 

@@ -246,6 +246,38 @@ impl OutputFile {
         Ok(())
     }
 
+    /// From now on writes go past the page cache. False where the file system has no such thing.
+    pub(super) fn leave_page_cache(&mut self) -> bool {
+        rustix::fs::fcntl_setfl(&self.handle, OFlags::DIRECT).is_ok()
+    }
+
+    /// From now on writes go through the page cache, as at the beginning.
+    pub(super) fn enter_page_cache(&mut self) -> Result<(), StorageError> {
+        let entered = rustix::fs::fcntl_setfl(&self.handle, OFlags::empty())
+            .and_then(|()| rustix::fs::seek(&self.handle, SeekFrom::Start(self.length)));
+        entered.map(drop).map_err(|errno| self.write_failed(errno))
+    }
+
+    /// Writes all of `data` at `offset`, wherever the end is. Whether that was a failure of the file is for the caller to
+    /// say.
+    pub(super) fn write_at(&self, mut offset: u64, mut data: &[u8]) -> Result<(), Errno> {
+        while !data.is_empty() {
+            match retry_on_intr(|| rustix::io::pwrite(&self.handle, data, offset))? {
+                0 => return Err(Errno::NOSPC),
+                written => {
+                    data = &data[written..];
+                    offset += written as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// So many bytes were written behind those before.
+    pub(super) fn grew(&mut self, appended: usize) {
+        self.length += appended as u64;
+    }
+
     /// Closes the file, whose last bytes may only now turn out not to fit: over a network, or beyond a quota, nothing
     /// else tells of that where nothing is synced.
     pub fn close(self) -> Result<(), StorageError> {
@@ -264,7 +296,7 @@ impl OutputFile {
         &self.path
     }
 
-    fn write_failed(&mut self, errno: Errno) -> StorageError {
+    pub(super) fn write_failed(&mut self, errno: Errno) -> StorageError {
         self.failed = true;
         StorageError::WriteFile { path: self.path.clone(), source: os_error(errno) }
     }

@@ -6,6 +6,7 @@
 
 mod background_sync;
 mod claimed_directory;
+mod commit_file;
 mod directory;
 mod directory_content;
 mod directory_lock;
@@ -19,6 +20,7 @@ mod tree;
 
 pub use background_sync::BackgroundSync;
 pub use claimed_directory::ClaimedDirectory;
+pub(crate) use commit_file::CommitFile;
 pub use directory::{Access, Directory};
 pub use directory_lock::DirectoryLock;
 pub use durable::{

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::archived_wal::{ArchivedFile, position_text, segment_number};
 use super::system_calls::{Call, Event};
 
+/// With how many zeros the last of what a server has sent may end.
+const MOST_ZEROS: usize = 64;
+
 /// What the receiver said in a status update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -48,9 +51,52 @@ pub struct OrderJudge {
 #[derive(Clone, Copy, Debug, Default)]
 struct FileState {
     position: u64,
-    /// Up to where it was written from its start on.
+    /// Up to where it was written from its start on. Blocks that are written again have what they had.
     written: u64,
     durable: u64,
+}
+
+/// Blocks are filled up with zeros, and blocks of zeros are written ahead. This gives the events as if only WAL had
+/// been written.
+fn without_padding(events: &[Event]) -> Vec<Event> {
+    let mut next: HashMap<&Path, &Event> = HashMap::new();
+    let mut bare = events.to_vec();
+    for (event, bare) in events.iter().zip(&mut bare).rev() {
+        let Event::End { call: Call::WriteAt { path, .. } | Call::Seek(path), .. } = event else { continue };
+        if let Event::End { call: Call::WriteAt { offset, data, .. }, result, .. } = bare {
+            if data.iter().all(|&byte| byte == 0) {
+                *result = 0;
+                continue;
+            }
+            *result = (length_of_wal(*offset, data, next.get(path.as_path()).copied()) as u64).min(*result);
+        }
+        next.insert(path, event);
+    }
+    bare
+}
+
+/// How much of what was written is WAL. That tells the next write: there the file goes on in place of the zeros, and
+/// neither a record nor a page begins with one.
+fn length_of_wal(offset: u64, data: &[u8], next: Option<&Event>) -> usize {
+    match next {
+        Some(Event::End { call: Call::WriteAt { offset: next, data: then, .. }, .. }) => {
+            let (kept, last) = data.split_at(data.len().min((next - offset) as usize));
+            kept.len() + last.iter().zip(then).take_while(|(before, after)| before == after).count()
+        }
+        Some(Event::End { call: Call::Seek(_), result, .. }) => (result - offset) as usize,
+        _ => {
+            let zeros = data.iter().rev().take_while(|&&byte| byte == 0).count();
+            (data.len() - zeros).next_multiple_of(MOST_ZEROS)
+        }
+    }
+}
+
+impl FileState {
+    fn wrote(&mut self, from: u64, length: u64) {
+        if from <= self.written {
+            self.written = self.written.max(from + length);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +142,7 @@ impl OrderJudge {
 
     /// Judges the calls that follow a start at `start`, before which everything is durable.
     pub fn judge(mut self, events: &[Event], start: u64) -> Judgement {
-        for event in events {
+        for event in &without_padding(events) {
             match event {
                 Event::Begin { call: Call::Send(bytes), .. } => self.told(bytes, start),
                 Event::Begin { call: Call::Rename { from, to }, .. } => self.check_rename(from, to),
@@ -125,18 +171,16 @@ impl OrderJudge {
                     file.position = result;
                 }
             }
-            Call::Write { path, offset } => {
+            Call::Write(path) => {
                 let Some(file) = self.files.get_mut(path) else { return };
-                let from = offset.unwrap_or(file.position);
-                if offset.is_none() {
-                    file.position = from + result;
-                }
-                if from < file.durable {
-                    file.durable = from;
-                }
-                if from <= file.written {
-                    file.written = file.written.max(from + result);
-                }
+                file.durable = file.durable.min(file.position);
+                file.wrote(file.position, result);
+                file.position += result;
+                self.note(path);
+            }
+            Call::WriteAt { path, offset, .. } => {
+                let Some(file) = self.files.get_mut(path) else { return };
+                file.wrote(*offset, result);
                 self.note(path);
             }
             Call::Sync(path) => self.end_sync(thread, path),

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The options of `strace` that make it write what [`events`] reads. All texts are hexadecimal, so that none of
-/// them looks like syntax.
-pub const OPTIONS: [&str; 6] = ["--seccomp-bpf", "-xx", "-s", "256", "-e", TRACE];
+/// them looks like syntax, and whole where they are not longer than what is written in one go.
+pub const OPTIONS: [&str; 6] = ["--seccomp-bpf", "-xx", "-s", "270336", "-e", TRACE];
 
 const TRACE: &str = "trace=openat,write,pwrite64,writev,pwritev,pwritev2,lseek,fsync,fdatasync,syncfs,sync_file_range,\
                      rename,renameat,renameat2,unlink,unlinkat,sendto,sendmsg";
@@ -30,10 +30,13 @@ pub enum Event {
 pub enum Call {
     /// A file was opened, and made if it was not there.
     Create(PathBuf),
-    /// So many bytes at an offset, or else where the last call has left off.
-    Write {
+    /// So many bytes where the last call has left off.
+    Write(PathBuf),
+    /// Bytes at an offset.
+    WriteAt {
         path: PathBuf,
-        offset: Option<u64>,
+        offset: u64,
+        data: Vec<u8>,
     },
     Seek(PathBuf),
     /// A file or a directory, or everything.
@@ -89,11 +92,12 @@ fn call(line: &str) -> Option<Call> {
         "write" | "writev" | "sendto" | "sendmsg" if is_socket(arguments) => {
             Some(Call::Send(sent(arguments)))
         }
-        "write" | "writev" => Some(Call::Write { path: opened(arguments)?, offset: None }),
+        "write" | "writev" => Some(Call::Write(opened(arguments)?)),
         "pwrite64" => {
-            let offset = arguments.split_once(") = ").map_or(arguments, |(arguments, _)| arguments);
-            let offset = offset.rsplit_once(", ")?.1.parse().ok()?;
-            Some(Call::Write { path: opened(arguments)?, offset: Some(offset) })
+            let offset =
+                arguments.rsplit_once(", ")?.1.split(|letter: char| !letter.is_ascii_digit()).next()?;
+            let offset = offset.parse().ok()?;
+            Some(Call::WriteAt { path: opened(arguments)?, offset, data: sent(arguments) })
         }
         "rename" | "renameat" | "renameat2" => {
             let (from, rest) = named(arguments)?;

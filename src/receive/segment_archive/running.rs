@@ -12,8 +12,8 @@ use crate::compress::Method;
 use crate::receive::archive::{Closing, OpenSegment};
 use crate::receive::observer::Event;
 use crate::storage::{
-    Directory, Durable, OutputFile, StorageError, SyncPolicy, publish_durably, publish_new_durably,
-    sync_existing,
+    CommitFile, Directory, Durable, OutputFile, StorageError, SyncPolicy, publish_durably,
+    publish_new_durably, sync_existing,
 };
 use crate::types::{Lsn, WalFileName};
 
@@ -23,7 +23,7 @@ pub(super) struct RunningSegment<'a> {
     segment: WalFileName,
     /// The name of the file.
     name: String,
-    file: OutputFile,
+    file: CommitFile,
     has_grown: bool,
 }
 
@@ -38,14 +38,19 @@ impl<'a> RunningSegment<'a> {
         let name = FileName::of(segment, Form::RAW_PARTIAL).to_string();
         let file = match from.segment_offset(segment.size()) {
             0 => open_at_start(archive, segment, &name),
-            offset => OutputFile::open_existing(&archive.directory, &name, offset),
+            offset => {
+                OutputFile::open_existing(&archive.directory, &name, offset).map(CommitFile::over_content)
+            }
         };
         let file = file.map_err(|error| SegmentError::open(&name, error))?;
         Ok(Self { archive, segment, name, file, has_grown: false })
     }
 
-    fn size(&self) -> u64 {
-        self.segment.size().as_u64()
+    /// Has the file of the next segment made once half of this one is there.
+    fn prepare_next(&mut self) {
+        if self.file.length() >= self.segment.size().as_u64() / 2 {
+            self.archive.prepare_spare();
+        }
     }
 }
 
@@ -54,7 +59,7 @@ fn open_at_start(
     archive: &mut SegmentArchive,
     segment: WalFileName,
     name: &str,
-) -> Result<OutputFile, StorageError> {
+) -> Result<CommitFile, StorageError> {
     let origin = archive.origin()?;
     if !archive.directory.contains(name)? {
         for method in Method::ALL {
@@ -72,19 +77,20 @@ fn open_at_start(
         let part = FileName::of(segment, Form::RAW_PARTIAL);
         let length = measure(&archive.directory, &part, segment, origin)?.length;
         archive.keep_partial(segment, length);
-        return Ok(file);
+        return Ok(CommitFile::over_content(file));
     }
+    let size = segment.size().as_u64();
     let has_spare = archive.spare.wait();
     let directory = &archive.directory;
     if has_spare && take_spare(directory, name) {
-        return OutputFile::open_existing(directory, name, 0);
+        return OutputFile::open_existing(directory, name, 0).map(|file| CommitFile::over_zeros(file, size));
     }
     let mut file = OutputFile::create_new(directory, name, origin.access)?;
-    file.allocate(segment.size().as_u64()).inspect_err(|_| {
+    file.allocate(size).inspect_err(|_| {
         // A full disk may have let it grow by a part; the failure that is reported matters more.
         let _ = directory.remove_file(name);
     })?;
-    Ok(file)
+    Ok(CommitFile::over_zeros(file, size))
 }
 
 /// Gives the file, which is whole, durable and closed, its final name.
@@ -135,10 +141,17 @@ impl OpenSegment for RunningSegment<'_> {
         self.has_grown = true;
         self.file.append(data).map_err(|error| SegmentError::write(&self.name, data.len(), error))?;
         self.file.begin_writeback(self.archive.policy);
-        if self.file.length() >= self.size() / 2 {
-            self.archive.prepare_spare();
-        }
+        self.prepare_next();
         Ok(())
+    }
+
+    fn append_and_sync(&mut self, data: &[u8], reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
+        self.has_grown = true;
+        let durable = self.file.append_and_sync(data, self.archive.policy, reached);
+        let durable = durable.map_err(|error| SegmentError::write(&self.name, data.len(), error))?;
+        self.archive.durable_end = Some((self.segment, reached));
+        self.prepare_next();
+        Ok(durable)
     }
 
     fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
@@ -192,7 +205,7 @@ mod tests {
         let (mut archive, _) = fixture.resumed();
         let start = Lsn::new(1 << 20);
         let mut open = RunningSegment::open(&mut archive, fixture.segment(1, 1), start).unwrap();
-        open.file = OutputFile::over("/dev/full");
+        open.file = CommitFile::over_content(OutputFile::over("/dev/full"));
         let error = open.append(b"wal").unwrap_err();
         let expected = "could not write 3 bytes to WAL file \"000000010000000000000001.partial\": \
                         No space left on device";
