@@ -104,7 +104,7 @@ impl CommitFile {
             self.blocks = None;
             return Ok(false);
         }
-        blocks.write_zeros_ahead(&mut self.file);
+        blocks.write_zeros_ahead(&self.file);
         Ok(true)
     }
 }
