@@ -8,6 +8,7 @@ mod support;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use support::archived_wal::{ArchivedFile, ArchivedWal, position, segment_number};
 use support::base_backup::file_names;
@@ -106,6 +107,22 @@ fn first_segment(directory: &Path) -> u64 {
     let names = file_names(directory);
     let first = names.iter().find(|name| !matches!(ArchivedFile::named(name), ArchivedFile::History));
     segment_number(&first.unwrap()[..24], SEGMENT_SIZE) * SEGMENT_SIZE
+}
+
+/// Puts zeros in place of the first bytes of the segment that was written to last, behind the last status update.
+fn changed_after_telling(events: &[Event]) -> Vec<Event> {
+    let last = events.iter().rposition(
+        |event| matches!(event, Event::End { call: Call::Send(bytes), .. } if bytes.first() == Some(&b'd')),
+    );
+    let (told, rest) = events.split_at(last.unwrap() + 1);
+    let is_raw = |path: &Path| path.extension().is_some_and(|extension| extension == "partial");
+    let written = told.iter().rev().find_map(|event| match event {
+        Event::End { call: Call::Write { path, .. }, .. } if is_raw(path) => Some(path.clone()),
+        _ => None,
+    });
+    let call = Call::Write { path: written.unwrap(), offset: Some(0), data: vec![0; 8] };
+    let zeros = Event::End { thread: "1".to_owned(), call, result: 8 };
+    [told, &[zeros], rest].concat()
 }
 
 #[track_caller]
@@ -214,9 +231,13 @@ fn assert_other_orders_are_noticed(traced: &Traced) {
     let told_early = synced_after_telling(&traced.events);
     let no_content = without(&traced.events, |call| matches!(call, Call::Sync(path) if !is_directory(path)));
     let no_names = without(&traced.events, |call| matches!(call, Call::Sync(path) if is_directory(path)));
-    for (events, word) in
-        [(told_early, "called flushed"), (no_content, "became"), (no_names, "called flushed")]
-    {
+    let changed = changed_after_telling(&traced.events);
+    for (events, word) in [
+        (told_early, "called flushed"),
+        (no_content, "became"),
+        (no_names, "called flushed"),
+        (changed, "was changed"),
+    ] {
         let wrong = traced.judge_with(&events).wrong;
         assert!(wrong.iter().any(|what| what.contains(word)), "{word}: {wrong:?}");
     }
@@ -260,5 +281,12 @@ fn rw_218_a_commit_waits_for_one_sync() {
 
     let syncs =
         events.iter().filter(|event| matches!(event, Event::Begin { call: Call::Sync(_), .. })).count();
+    let direct =
+        |event: &&Event| matches!(event, Event::End { call: Call::Write { offset: Some(_), .. }, .. });
+    let can_be_direct =
+        rustix::fs::open(&directory, OFlags::RDWR | OFlags::TMPFILE | OFlags::DIRECT, Mode::RUSR);
+    if can_be_direct.is_ok() {
+        assert!(events.iter().filter(direct).count() >= commits, "the page cache was used");
+    }
     assert!(syncs <= told.len() + 15, "{syncs} syncs for {commits} commits and {} updates", told.len());
 }

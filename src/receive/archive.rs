@@ -54,8 +54,9 @@ pub trait OpenSegment: Send {
     /// Makes durable what was appended, which ends at `reached`.
     fn sync(&mut self, reached: Lsn) -> Result<Durable<Lsn>, StorageError>;
 
-    /// Writes the next bytes of the segment, which end at `reached`, and makes durable what was appended: what a commit
-    /// waits for, as a rule.
+    /// The same as [`append`](Self::append) and then [`sync`](Self::sync), for an archive that has a shorter way for what
+    /// a commit waits for: the next bytes of the segment, which end at `reached`, and all before them are durable when
+    /// this returns. Until then the server hears nothing of them. The last bytes of a segment never come this way.
     fn append_and_sync(&mut self, data: &[u8], reached: Lsn) -> Result<Durable<Lsn>, StorageError> {
         self.append(data)?;
         self.sync(reached)

@@ -18,8 +18,12 @@ const BLOCK: usize = 4096;
 /// What takes much longer to write than to sync is better left to the page cache.
 const MOST_AT_ONCE: usize = 128 << 10;
 
-/// Zeros are written up to the next multiple of this.
-const ZEROS_AHEAD: u64 = 1 << 20;
+/// Zeros are written up to the next multiple of this, in one go: the commit that comes to be the first of so many waits
+/// for them as well.
+const ZEROS_AHEAD: usize = 256 << 10;
+
+/// Where so much comes at once, there are few syncs that zeros could make shorter, and much that would be written twice.
+const MUCH: usize = 32 << 10;
 
 /// An [`OutputFile`] of which parts may go past the page cache.
 #[derive(Debug)]
@@ -37,9 +41,11 @@ impl CommitFile {
         Self { file, blocks: None, is_unsynced: false }
     }
 
-    /// For a file without any content yet, of `size` zeros.
+    /// For a file without any content yet, of `size` zeros. A file system that writes blocks to a new place each time
+    /// gains nothing from what is done here for the others.
     pub(crate) fn over_zeros(file: OutputFile, size: u64) -> Self {
-        Self { file, blocks: Blocks::new(size), is_unsynced: false }
+        let blocks = if file.directory().copies_on_write() { None } else { Blocks::new(size) };
+        Self { file, blocks, is_unsynced: false }
     }
 
     /// Writes all of `data` after what was written before.
@@ -104,7 +110,9 @@ impl CommitFile {
             self.blocks = None;
             return Ok(false);
         }
-        blocks.write_zeros_ahead(&self.file);
+        if data.len() < MUCH {
+            blocks.write_zeros_ahead(&self.file);
+        }
         Ok(true)
     }
 }
@@ -126,7 +134,7 @@ struct Blocks {
 
 impl Blocks {
     fn new(size: u64) -> Option<Self> {
-        let room = vec![0; BLOCK + MOST_AT_ONCE + BLOCK];
+        let room = vec![0; BLOCK + BLOCK + ZEROS_AHEAD];
         let aligned = room.as_ptr().align_offset(BLOCK);
         (aligned < BLOCK).then_some(Self { room, aligned, is_on: false, zeroed: 0, size })
     }
@@ -153,7 +161,7 @@ impl Blocks {
         blocks[filled..].fill(0);
         match file.write_at(start, blocks) {
             Ok(()) => file.grew(data.len()),
-            Err(Errno::INVAL) => return Ok(false),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
             Err(errno) => return Err(file.write_failed(errno)),
         }
         let new_head = within_block(filled as u64);
@@ -163,22 +171,20 @@ impl Blocks {
 
     /// Writes zeros behind the last block, if nothing was written there yet. It is no loss if that fails.
     fn write_zeros_ahead(&mut self, file: &OutputFile) {
-        let mut offset = file.length().next_multiple_of(BLOCK as u64);
-        if offset <= self.zeroed {
+        let end = file.length().next_multiple_of(BLOCK as u64);
+        if end <= self.zeroed {
             return;
         }
-        self.zeroed = offset.next_multiple_of(ZEROS_AHEAD).min(self.size);
-        let zeros = &mut self.room[self.aligned + BLOCK..][..MOST_AT_ONCE];
+        self.zeroed = end.next_multiple_of(ZEROS_AHEAD as u64).min(self.size);
+        let zeros = &mut self.room[self.aligned + BLOCK..][..(self.zeroed - end) as usize];
         zeros.fill(0);
-        while offset < self.zeroed {
-            let length = (self.zeroed - offset).min(zeros.len() as u64);
-            if file.write_at(offset, &zeros[..length as usize]).is_err() {
-                return;
-            }
-            offset += length;
-        }
+        // What is not zeros on the disk now is so by the file system's word, as before.
+        let _ = file.write_at(end, zeros);
     }
 }
+
+// Blocks and zeros are gathered in the same room.
+const _: () = assert!(MOST_AT_ONCE <= ZEROS_AHEAD);
 
 fn within_block(length: u64) -> usize {
     (length % BLOCK as u64) as usize
@@ -256,7 +262,6 @@ mod tests {
             for policy in [SyncPolicy::Durable, SyncPolicy::Never] {
                 check(tempfile::tempdir().unwrap().path(), policy, &steps);
             }
-            check(tempfile::tempdir_in("/dev/shm").unwrap().path(), SyncPolicy::Durable, &steps);
         }
     }
 

@@ -291,6 +291,11 @@ impl OutputFile {
         self.length
     }
 
+    /// Where the file lies.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// The path, for messages.
     pub fn path(&self) -> &Path {
         &self.path

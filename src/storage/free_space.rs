@@ -15,7 +15,7 @@ pub struct FreeSpace {
 }
 
 /// File systems that compress what is written, or get more room from a pool of disks when they need it: the numbers that
-/// they give are no bound for what can be written.
+/// they give are no bound for what can be written. All of them write each block to a new place.
 const ELASTIC: [u32; 3] = [ZFS, BTRFS, BCACHEFS];
 
 const ZFS: u32 = 0x2FC1_2FC1;
@@ -29,19 +29,27 @@ impl Directory {
         let bytes = bytes_free(&rustix::fs::fstatfs(self).ok()?, rustix::process::geteuid())?;
         Some(FreeSpace { file_system, bytes })
     }
+
+    /// Whether what is written over goes to another place of the disk.
+    pub(super) fn copies_on_write(&self) -> bool {
+        rustix::fs::fstatfs(self).is_ok_and(|room| is_elastic(&room))
+    }
 }
 
 /// The bytes that this user can write.
 fn bytes_free(room: &StatFs, user: Uid) -> Option<u64> {
-    let is_elastic = ELASTIC.iter().any(|&kind| i128::from(room.f_type) & 0xFFFF_FFFF == i128::from(kind));
     // Some that live over a network have no size.
-    if is_elastic || room.f_blocks == 0 {
+    if is_elastic(room) || room.f_blocks == 0 {
         return None;
     }
     // What is reserved is reserved for root.
     let blocks = if user.is_root() { room.f_bfree } else { room.f_bavail };
     let block_size = if room.f_frsize > 0 { room.f_frsize } else { room.f_bsize };
     Some(blocks.saturating_mul(u64::try_from(block_size).unwrap_or(0)))
+}
+
+fn is_elastic(room: &StatFs) -> bool {
+    ELASTIC.iter().any(|&kind| i128::from(room.f_type) & 0xFFFF_FFFF == i128::from(kind))
 }
 
 #[cfg(test)]

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use super::archived_wal::{ArchivedFile, position_text, segment_number};
 use super::system_calls::{Call, Event};
 
-/// With how many zeros the last of what a server has sent may end.
-const MOST_ZEROS: usize = 64;
-
 /// What the receiver said in a status update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -43,59 +40,45 @@ pub struct OrderJudge {
     durable_names: BTreeSet<PathBuf>,
     /// The names that have got there since, or have gone.
     unsynced_names: BTreeSet<PathBuf>,
+    /// The highest position that the server was told.
+    told: u64,
     /// What a sync that is under way will have made durable.
     syncing: HashMap<String, Syncing>,
     judgement: Judgement,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct FileState {
     position: u64,
-    /// Up to where it was written from its start on. Blocks that are written again have what they had.
+    content: Vec<u8>,
+    /// Up to where the content is known from its start on.
+    known: u64,
+    /// Up to where it was written from its start on.
     written: u64,
     durable: u64,
 }
 
-/// Blocks are filled up with zeros, and blocks of zeros are written ahead. This gives the events as if only WAL had
-/// been written.
-fn without_padding(events: &[Event]) -> Vec<Event> {
-    let mut next: HashMap<&Path, &Event> = HashMap::new();
-    let mut bare = events.to_vec();
-    for (event, bare) in events.iter().zip(&mut bare).rev() {
-        let Event::End { call: Call::WriteAt { path, .. } | Call::Seek(path), .. } = event else { continue };
-        if let Event::End { call: Call::WriteAt { offset, data, .. }, result, .. } = bare {
-            if data.iter().all(|&byte| byte == 0) {
-                *result = 0;
-                continue;
-            }
-            *result = (length_of_wal(*offset, data, next.get(path.as_path()).copied()) as u64).min(*result);
-        }
-        next.insert(path, event);
-    }
-    bare
-}
-
-/// How much of what was written is WAL. That tells the next write: there the file goes on in place of the zeros, and
-/// neither a record nor a page begins with one.
-fn length_of_wal(offset: u64, data: &[u8], next: Option<&Event>) -> usize {
-    match next {
-        Some(Event::End { call: Call::WriteAt { offset: next, data: then, .. }, .. }) => {
-            let (kept, last) = data.split_at(data.len().min((next - offset) as usize));
-            kept.len() + last.iter().zip(then).take_while(|(before, after)| before == after).count()
-        }
-        Some(Event::End { call: Call::Seek(_), result, .. }) => (result - offset) as usize,
-        _ => {
-            let zeros = data.iter().rev().take_while(|&&byte| byte == 0).count();
-            (data.len() - zeros).next_multiple_of(MOST_ZEROS)
-        }
-    }
-}
-
 impl FileState {
-    fn wrote(&mut self, from: u64, length: u64) {
-        if from <= self.written {
-            self.written = self.written.max(from + length);
+    /// Takes bytes at an offset. Gives where the first byte is that had another value before.
+    fn write(&mut self, from: u64, data: &[u8]) -> Option<u64> {
+        let (start, end) = (from as usize, from as usize + data.len());
+        if self.content.len() < end {
+            self.content.resize(end.max(start), 0);
         }
+        let known = (self.known.saturating_sub(from) as usize).min(data.len());
+        let before = &self.content[start..start + known];
+        let changed = before.iter().zip(data).position(|(old, new)| old != new).map(|at| from + at as u64);
+        self.content[start..end].copy_from_slice(data);
+        if let Some(changed) = changed {
+            self.durable = self.durable.min(changed);
+        }
+        if from <= self.known {
+            self.known = self.known.max(end as u64);
+        }
+        if from <= self.written {
+            self.written = self.written.max(end as u64);
+        }
+        changed
     }
 }
 
@@ -122,6 +105,7 @@ impl OrderJudge {
             segments: BTreeMap::new(),
             durable_names: BTreeSet::new(),
             unsynced_names: BTreeSet::new(),
+            told: 0,
             syncing: HashMap::new(),
             judgement: Judgement::default(),
         };
@@ -134,7 +118,7 @@ impl OrderJudge {
             }
             let names = if is_partial { &mut judge.unsynced_names } else { &mut judge.durable_names };
             names.insert(directory.join(name));
-            let state = FileState { position: 0, written: durable, durable };
+            let state = FileState { written: durable, durable, ..FileState::default() };
             judge.files.insert(directory.join(name), state);
         }
         judge
@@ -142,7 +126,7 @@ impl OrderJudge {
 
     /// Judges the calls that follow a start at `start`, before which everything is durable.
     pub fn judge(mut self, events: &[Event], start: u64) -> Judgement {
-        for event in &without_padding(events) {
+        for event in events {
             match event {
                 Event::Begin { call: Call::Send(bytes), .. } => self.told(bytes, start),
                 Event::Begin { call: Call::Rename { from, to }, .. } => self.check_rename(from, to),
@@ -171,18 +155,7 @@ impl OrderJudge {
                     file.position = result;
                 }
             }
-            Call::Write(path) => {
-                let Some(file) = self.files.get_mut(path) else { return };
-                file.durable = file.durable.min(file.position);
-                file.wrote(file.position, result);
-                file.position += result;
-                self.note(path);
-            }
-            Call::WriteAt { path, offset, .. } => {
-                let Some(file) = self.files.get_mut(path) else { return };
-                file.wrote(*offset, result);
-                self.note(path);
-            }
+            Call::Write { path, offset, data } => self.end_write(path, *offset, &data[..result as usize]),
             Call::Sync(path) => self.end_sync(thread, path),
             Call::Rename { from, to } => self.end_rename(from, to),
             Call::Remove(path) => {
@@ -190,6 +163,34 @@ impl OrderJudge {
                 self.unsynced_names.insert(path.clone());
             }
             Call::SyncFileSystem | Call::Send(_) => {}
+        }
+    }
+
+    /// Blocks are filled up with zeros, and others are written as zeros ahead: they count as written, too. But what was
+    /// told of once is WAL, and does not change any more.
+    fn end_write(&mut self, path: &Path, offset: Option<u64>, data: &[u8]) {
+        let Some(file) = self.files.get_mut(path) else { return };
+        let from = offset.unwrap_or(file.position);
+        if offset.is_none() {
+            file.position += data.len() as u64;
+        }
+        if let Some(changed) = file.write(from, data)
+            && let Some(start) = self.start_of(path)
+            && start + changed < self.told
+        {
+            let (name, told) = (file_name(path), position_text(self.told));
+            self.wrong(format!("byte {changed} of {name} was changed after {told} was told"));
+        }
+        self.note(path);
+    }
+
+    /// Where the raw segment in a file begins.
+    fn start_of(&self, path: &Path) -> Option<u64> {
+        match self.named(path) {
+            ArchivedFile::Complete { segment, suffix } | ArchivedFile::Partial { segment, suffix } => {
+                suffix.is_empty().then(|| segment_number(&segment, self.segment_size) * self.segment_size)
+            }
+            _ => None,
         }
     }
 
@@ -243,12 +244,12 @@ impl OrderJudge {
         else {
             return;
         };
-        let Some(file) = self.files.get(path).copied() else { return };
+        let Some(&FileState { written, durable, .. }) = self.files.get(path) else { return };
         let kept = self.segments.entry(segment_number(&segment, self.segment_size)).or_default();
         if suffix.is_empty() {
-            kept.written = kept.written.max(file.written);
+            kept.written = kept.written.max(written);
             if self.durable_names.contains(path) {
-                kept.durable = kept.durable.max(file.durable);
+                kept.durable = kept.durable.max(durable);
             }
         }
     }
@@ -262,7 +263,7 @@ impl OrderJudge {
 
     /// Nothing gets a final name before all of it is durable.
     fn check_rename(&mut self, from: &Path, to: &Path) {
-        let file = self.files.get(from).copied().unwrap_or_default();
+        let file = self.files.get(from).cloned().unwrap_or_default();
         if let ArchivedFile::Complete { segment, .. } = self.named(to) {
             self.check_history(&segment);
         }
@@ -315,6 +316,7 @@ impl OrderJudge {
             let number = |from: usize| u64::from_be_bytes(update[from..from + 8].try_into().unwrap());
             let told = Told { written: number(0), flushed: number(8) };
             self.judgement.told.push(told);
+            self.told = self.told.max(told.written).max(told.flushed);
             self.check_position(start, told.flushed, "flushed", |kept| kept.durable);
             self.check_position(start, told.written, "written", |kept| kept.written);
             bytes = &update[33..];

@@ -30,12 +30,10 @@ pub enum Event {
 pub enum Call {
     /// A file was opened, and made if it was not there.
     Create(PathBuf),
-    /// So many bytes where the last call has left off.
-    Write(PathBuf),
-    /// Bytes at an offset.
-    WriteAt {
+    /// Bytes at an offset, or else where the last call has left off. The result says how many of them.
+    Write {
         path: PathBuf,
-        offset: u64,
+        offset: Option<u64>,
         data: Vec<u8>,
     },
     Seek(PathBuf),
@@ -92,12 +90,14 @@ fn call(line: &str) -> Option<Call> {
         "write" | "writev" | "sendto" | "sendmsg" if is_socket(arguments) => {
             Some(Call::Send(sent(arguments)))
         }
-        "write" | "writev" => Some(Call::Write(opened(arguments)?)),
+        "write" | "writev" => {
+            Some(Call::Write { path: opened(arguments)?, offset: None, data: sent(arguments) })
+        }
         "pwrite64" => {
             let offset =
                 arguments.rsplit_once(", ")?.1.split(|letter: char| !letter.is_ascii_digit()).next()?;
-            let offset = offset.parse().ok()?;
-            Some(Call::WriteAt { path: opened(arguments)?, offset, data: sent(arguments) })
+            let offset = Some(offset.parse().ok()?);
+            Some(Call::Write { path: opened(arguments)?, offset, data: sent(arguments) })
         }
         "rename" | "renameat" | "renameat2" => {
             let (from, rest) = named(arguments)?;
