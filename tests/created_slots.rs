@@ -13,8 +13,8 @@ use support::base_backup::verify;
 use support::message_proxy::{Fate, Harm, MessageProxy, Moment, Place};
 use support::scripted_backup_server::error;
 use support::{
-    Cluster, DEADLINE, Personality, Run, Running, backup_sender, scratch_directory, start_slow_backup,
-    wait_for, wait_for_some, wal_sender,
+    Cluster, DEADLINE, Personality, Run, Running, SmallDisk, backup_sender, scratch_directory,
+    start_slow_backup, wait_for, wait_for_some, wal_sender,
 };
 
 const MAJOR: u16 = 15;
@@ -276,4 +276,35 @@ fn a_slot_that_may_be_dropped_at_any_moment_is_not_taken_by_a_retry() {
     assert!(stderr.ends_with(&not_answered(&proxy)), "{stderr}");
     assert_ne!(slot(&primary), "", "{stderr}");
     assert!(!out.exists(), "{stderr}");
+}
+
+/// The server's disk is full while it creates the slot. Its error does not tell whether the slot is there.
+#[test]
+fn a_slot_whose_creation_fails_half_way_is_in_doubt() {
+    let primary = Cluster::builder(MAJOR).start();
+    let program = Personality::named("pg_basebackup");
+    let cases = [
+        (1, "could not create directory \"pg_replslot/s.tmp\"", false),
+        (2, "could not create file \"pg_replslot/s.tmp/state.tmp\"", false),
+        // It has been created, but where its WAL begins cannot be noted.
+        (3, "could not create file \"pg_replslot/s/state.tmp\"", true),
+    ];
+    for (inodes, reason, is_there) in cases {
+        let _disk = SmallDisk::with_inodes(inodes, &primary.data_dir().join("pg_replslot"));
+        let directory = scratch_directory();
+        let run = backup_over(&primary.conninfo(), &program, directory.path(), &["--retries=1"]);
+        let stderr = run.run().expect_code(1).stderr;
+        assert!(stderr.contains(&format!("ERROR:  {reason}: No space left on device\n")), "{stderr}");
+        let in_doubt = format!(
+            "pg_basebackup: warning: server at \"127.0.0.1\", port {} did not say whether replication slot \"s\" \
+             was created; if so, it stays\n{COSTS}",
+            primary.port()
+        );
+        assert!(stderr.ends_with(&in_doubt), "{stderr}");
+        assert_eq!(!slot(&primary).is_empty(), is_there, "{stderr}");
+        assert!(!directory.path().join("out").exists(), "{stderr}");
+        if is_there {
+            drop_slot(&primary);
+        }
+    }
 }
