@@ -231,6 +231,10 @@ fn bb_214_bb_262_a_manifest_whose_name_is_not_durable_does_not_keep_it() {
         let stderr = outcome.expect_code(1).stderr;
         assert!(stderr.contains(&error), "{stderr}");
         assert!(!out.join("backup_manifest").exists() && out.join("backup_manifest.tmp").exists());
+        // That it has its former name again is to be durable too.
+        let seen = last.seen();
+        let [.., failed, after] = &seen[..] else { panic!("{seen:?}") };
+        assert!(failed.failed && !after.failed && after.path == out, "{seen:?}");
     }
 }
 

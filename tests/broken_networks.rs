@@ -11,13 +11,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+#[cfg(feature = "tls")]
+use support::ServerTls;
 use support::archived_wal::{ArchivedWal, position};
 use support::base_backup::{BackupProgram, verify};
+#[cfg(feature = "tls")]
+use support::certificates::{Certificate, Template};
 use support::message_proxy::{Fate, Harm, MessageProxy, Moment, Place};
 use support::scripted_backup_server::message;
 use support::wal_program::WalProgram;
 use support::{
-    Cluster, DEADLINE, Outcome, Run, Running, scratch_directory, wait_for, wait_until_nothing_replicates,
+    Cluster, ClusterBuilder, DEADLINE, Outcome, Run, Running, scratch_directory, wait_for,
+    wait_until_nothing_replicates,
 };
 
 const MAJOR: u16 = 15;
@@ -58,7 +63,18 @@ const PHASES: [(&str, usize, Moment); 16] = [
 
 /// A server with two archives to send, which may be asked for several backups at once.
 fn cluster() -> Cluster {
-    let cluster = Cluster::builder(MAJOR)
+    fill(Cluster::builder(MAJOR))
+}
+
+/// The same where connections can be encrypted.
+#[cfg(feature = "tls")]
+fn encrypting_cluster() -> Cluster {
+    let certificate = Certificate::root("Root of servers").issue(&Template::server("localhost"));
+    fill(Cluster::builder(MAJOR).tls(ServerTls::new(&certificate)))
+}
+
+fn fill(builder: ClusterBuilder) -> Cluster {
+    let cluster = builder
         .initdb_arg("--wal-segsize=1")
         .setting("max_wal_senders", "40")
         .setting("max_replication_slots", "40")
@@ -87,8 +103,12 @@ fn only(connection: usize, fate: Fate) -> Vec<Fate> {
 /// A backup through such a network fails soon with status 1 and leaves nothing. Gives what was printed.
 #[track_caller]
 fn fails(cluster: &Cluster, fates: Vec<Fate>, options: &[&str]) -> String {
+    fails_over(&MessageProxy::start(cluster.port(), fates), options)
+}
+
+#[track_caller]
+fn fails_over(proxy: &MessageProxy, options: &[&str]) -> String {
     let program = BackupProgram::ours();
-    let proxy = MessageProxy::start(cluster.port(), fates);
     let directory = scratch_directory();
     let out = directory.path().join("out");
     let started = Instant::now();
@@ -262,7 +282,11 @@ impl Receiver {
     fn start(cluster: &Cluster, mut fates: Vec<Fate>) -> Self {
         let harmed = fates.len();
         fates.push(Fate::Dripping);
-        let proxy = MessageProxy::start(cluster.port(), fates);
+        Self::start_over(MessageProxy::start(cluster.port(), fates), harmed)
+    }
+
+    /// Over a network that harms the first connections, so many of them.
+    fn start_over(proxy: MessageProxy, harmed: usize) -> Self {
         let directory = scratch_directory();
         let options = ["--synchronous", "--wait-for-server", "--receive-timeout=1", "--status-interval=1"];
         let program = WalProgram::ours();
@@ -282,6 +306,21 @@ impl Receiver {
         assert!(found.recoverable >= position(end), "{found:X?} does not reach {end}: {stderr}");
         stderr
     }
+}
+
+/// Writes WAL until all the receivers are on their last connections and have everything. Gives the end of it.
+fn write_until_received(cluster: &Cluster, receivers: &[Receiver]) -> String {
+    cluster.psql(&format!("SELECT pg_logical_emit_message(true, '', '{IN_WAL}')"));
+    cluster.psql("CREATE TABLE filler AS SELECT repeat('x', 500) FROM generate_series(1, 4000)");
+    wait_for("the last connection of each", DEADLINE, || {
+        receivers.iter().all(|receiver| receiver.proxy.accepted() > receiver.fates)
+    });
+    let end = cluster.psql("SELECT pg_current_wal_flush_lsn()");
+    let received = format!("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{end}'");
+    wait_for("everything to be received", DEADLINE, || {
+        cluster.psql(&received) == receivers.len().to_string()
+    });
+    end
 }
 
 #[test]
@@ -313,20 +352,97 @@ fn rw_191_and_233_a_receiver_comes_back_after_whatever_happens_in_any_phase() {
         ],
     ]
     .map(|fates| Receiver::start(&cluster, fates));
-    cluster.psql(&format!("SELECT pg_logical_emit_message(true, '', '{IN_WAL}')"));
-    cluster.psql("CREATE TABLE filler AS SELECT repeat('x', 500) FROM generate_series(1, 4000)");
-    wait_for("the last connection of each", DEADLINE, || {
-        receivers.iter().all(|receiver| receiver.proxy.accepted() > receiver.fates)
-    });
-    let end = cluster.psql("SELECT pg_current_wal_flush_lsn()");
-    let received = format!("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{end}'");
-    wait_for("everything to be received", DEADLINE, || {
-        cluster.psql(&received) == receivers.len().to_string()
-    });
+    let end = write_until_received(&cluster, &receivers);
     let [_, silent, cut, damaged] = receivers.map(|receiver| receiver.finish(&cluster, &end));
     assert_eq!(silent.matches("error: no message from the server for 1 seconds\n").count(), 2, "{silent}");
     assert_eq!(silent.matches("failed: timeout expired\n").count(), 1, "{silent}");
     assert!(cut.contains("error: could not receive data from WAL stream: server closed"), "{cut}");
     assert!(damaged.contains("incorrect resource manager data checksum"), "{damaged}");
     assert!(damaged.contains("unexpected message \"Z\" from server"), "{damaged}");
+}
+
+/// After how many bytes of the server something happens to an encrypted connection of a backup.
+#[cfg(feature = "tls")]
+const ENCRYPTED_PHASES: [(&str, usize, usize); 6] = [
+    ("the answer to the request for TLS", BACKUP, 0),
+    ("the handshake", BACKUP, 1),
+    ("inside the handshake", BACKUP, 500),
+    ("the data", BACKUP, 1_000_000),
+    ("the handshake of the WAL's connection", WAL, 500),
+    ("the WAL", WAL, 100_000),
+];
+
+/// After so many bytes a connection is encrypted, and a session has begun.
+#[cfg(feature = "tls")]
+const SESSION: usize = 50_000;
+
+#[cfg(feature = "tls")]
+#[test]
+fn cn_189_bb_099_an_encrypted_connection_that_breaks_in_any_phase_fails_the_backup() {
+    let cluster = encrypting_cluster();
+    let harms = [
+        (Harm::Cut(Place::Inside), "unexpected", false),
+        (Harm::Reset(Place::Inside), "server closed the connection unexpectedly", false),
+        (Harm::Stall(Place::Inside), "no message from the server for 2 seconds\n", true),
+        (Harm::FlipBit, "SSL error: decryption failed or bad record mac\n", true),
+    ];
+    let cases: Vec<_> =
+        ENCRYPTED_PHASES.iter().flat_map(|phase| harms.iter().map(move |harm| (phase, harm))).collect();
+    for_each(&cases, |&(&(phase, connection, bytes), (harm, reason, is_of_session))| {
+        // One bit of a handshake may say anything.
+        if matches!(harm, Harm::FlipBit) && bytes < SESSION {
+            return;
+        }
+        let reason = if *is_of_session && bytes < SESSION { "failed: timeout expired\n" } else { reason };
+        let fates = only(connection, Fate::HarmedAfter(bytes, harm.clone()));
+        let proxy = MessageProxy::start_encrypted(cluster.port(), fates);
+        let stderr = fails_over(&proxy, &["--receive-timeout=2"]);
+        assert!(stderr.contains(reason), "{phase}, {harm:?}: {stderr}");
+    });
+    wait_until_nothing_replicates(&cluster);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn cn_189_rw_191_and_233_a_receiver_comes_back_after_whatever_happens_to_an_encrypted_connection() {
+    let cluster = encrypting_cluster();
+    cluster.psql("SELECT pg_switch_wal()");
+    let in_session = |harm| Fate::HarmedAfter(100_000, harm);
+    let receivers = [
+        vec![
+            Fate::HarmedAfter(500, Harm::Stall(Place::Inside)),
+            Fate::HarmedAfter(1, Harm::Reset(Place::Before)),
+            Fate::HarmedAfter(0, Harm::Cut(Place::Before)),
+        ],
+        [Harm::Stall(Place::Inside), Harm::Reset(Place::Inside), Harm::Cut(Place::Inside)]
+            .map(in_session)
+            .to_vec(),
+        [Harm::FlipBit, Harm::Stall(Place::Before), Harm::FlipBit].map(in_session).to_vec(),
+    ]
+    .map(|fates| {
+        let harmed = fates.len();
+        Receiver::start_over(MessageProxy::start_encrypted(cluster.port(), fates), harmed)
+    });
+    let end = write_until_received(&cluster, &receivers);
+    let [connecting, broken, damaged] = receivers.map(|receiver| receiver.finish(&cluster, &end));
+    assert!(connecting.contains("failed: timeout expired\n"), "{connecting}");
+    assert!(broken.contains("error: no message from the server for 1 seconds\n"), "{broken}");
+    assert!(broken.contains("server closed the connection unexpectedly\n"), "{broken}");
+    let reason = "WAL stream: SSL error: decryption failed or bad record mac\n";
+    assert_eq!(damaged.matches(reason).count(), 2, "{damaged}");
+}
+
+/// Where the very first connection decides, it is tried once, but not for ever.
+#[test]
+fn rw_056_rw_233_the_first_connection_of_a_receiver_is_given_up_after_the_receive_timeout() {
+    let cluster = Cluster::builder(MAJOR).start();
+    let program = WalProgram::ours();
+    for fate in [Fate::Mute, Fate::Harmed(Moment::new("R", 1), Harm::Stall(Place::Inside))] {
+        let proxy = MessageProxy::start(cluster.port(), vec![fate]);
+        let directory = scratch_directory();
+        let run = program.run().args(["--receive-timeout=1", "-d", &proxy.conninfo(), "-D"]);
+        let stderr = run.arg(directory.path()).run().expect_code(1).stderr;
+        assert!(stderr.contains("failed: timeout expired\n"), "{stderr}");
+        assert_eq!(proxy.accepted(), 1, "{stderr}");
+    }
 }

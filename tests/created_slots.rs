@@ -13,8 +13,8 @@ use support::base_backup::verify;
 use support::message_proxy::{Fate, Harm, MessageProxy, Moment, Place};
 use support::scripted_backup_server::error;
 use support::{
-    Cluster, DEADLINE, Personality, Run, Running, backup_sender, scratch_directory, start_slow_backup,
-    wait_for, wait_for_some,
+    Cluster, DEADLINE, Personality, Run, Running, SmallDisk, backup_sender, scratch_directory,
+    start_slow_backup, wait_for, wait_for_some, wal_sender,
 };
 
 const MAJOR: u16 = 15;
@@ -116,13 +116,19 @@ fn proxy_or(proxy: &MessageProxy, second: &Cluster) -> String {
     )
 }
 
-/// What is said of a slot that stays on the server behind the proxy.
-fn could_not_drop(proxy: &MessageProxy) -> String {
+/// The server behind the proxy, as messages name it.
+fn server(proxy: &MessageProxy) -> String {
     let conninfo = proxy.conninfo();
     let port = conninfo.split("port=").nth(1).unwrap().split(' ').next().unwrap();
+    format!("server at \"127.0.0.1\", port {port}")
+}
+
+/// What is said of a slot that stays on the server behind the proxy.
+fn could_not_drop(proxy: &MessageProxy) -> String {
+    let server = server(proxy);
     format!(
-        "pg_basebackup: warning: could not drop replication slot \"s\", which this run has created on server at \
-         \"127.0.0.1\", port {port}: the connection that created it can no longer be used\n{COSTS}"
+        "pg_basebackup: warning: could not drop replication slot \"s\", which this run has created on {server}: the \
+         connection that created it can no longer be used\n{COSTS}"
     )
 }
 
@@ -206,4 +212,99 @@ fn a_slot_that_may_have_been_created_is_not_taken_by_a_retry() {
     let in_doubt = " did not say whether replication slot \"s\" was created; if so, it stays\n";
     assert!(stderr.ends_with(&format!("{in_doubt}{COSTS}")), "{stderr}");
     assert_ne!(slot(&primary), "");
+}
+
+/// What is said of a slot after the server was told to drop it, and nothing was heard.
+fn not_answered(proxy: &MessageProxy) -> String {
+    let reason = "the server was told to drop it, but has not answered";
+    could_not_drop(proxy).replace("the connection that created it can no longer be used", reason)
+}
+
+/// The server drops it, but its answer is lost: nobody says that it is dropped, and a retry creates its own.
+#[test]
+fn a_slot_that_is_dropped_without_an_answer_is_created_anew_by_a_retry() {
+    let primary = Cluster::builder(MAJOR).start();
+    let program = Personality::named("pg_basebackup");
+    let first_try = |harm, options: &[&str]| {
+        let lost = Fate::Harmed(Moment::new("dd", 20), Harm::Cut(Place::Before));
+        let answer = Fate::Harmed(Moment::holding("C", "DROP_REPLICATION_SLOT"), harm);
+        let proxy = MessageProxy::start(primary.port(), vec![lost, answer]);
+        let directory = scratch_directory();
+        let outcome = backup_over(&proxy.conninfo(), &program, directory.path(), options).run();
+        assert!(!outcome.stderr.contains("dropped replication slot"), "{}", outcome.stderr);
+        (proxy, directory, outcome)
+    };
+    for harm in [Harm::Cut(Place::Before), Harm::Reset(Place::Inside)] {
+        let (proxy, directory, outcome) = first_try(harm, &[]);
+        let stderr = outcome.expect_code(1).stderr;
+        assert!(stderr.ends_with(&not_answered(&proxy)), "{stderr}");
+        assert_eq!(slot(&primary), "", "{stderr}");
+        assert!(!directory.path().join("out").exists(), "{stderr}");
+    }
+
+    // The server is waited for, but not for long.
+    let (proxy, directory, outcome) = first_try(Harm::Stall(Place::Before), &["--retries=1"]);
+    let stderr = outcome.expect_success().stderr;
+    let missed = format!(
+        "pg_basebackup: warning: replication slot \"s\" that an earlier try may have left is not on {}; if that was \
+         another server then, the slot may still be there\n",
+        server(&proxy)
+    );
+    assert!(stderr.contains(&missed), "{stderr}");
+    assert_ne!(slot(&primary), "", "{stderr}");
+    verify(primary.installation(), &directory.path().join("out"), &[]);
+}
+
+/// The order to drop it has not arrived: the slot is there, but may go at any moment, so a retry does not rely on it.
+#[test]
+fn a_slot_that_may_be_dropped_at_any_moment_is_not_taken_by_a_retry() {
+    let primary = Cluster::builder(MAJOR).start();
+    let program = Personality::named("pg_basebackup");
+    let directory = scratch_directory();
+    let out = directory.path().join("out");
+    // Before that: the start, SHOW, CREATE_REPLICATION_SLOT, IDENTIFY_SYSTEM.
+    let end_of_stream = Moment::new("Z", 5);
+    let stalled = Fate::Harmed(end_of_stream, Harm::Stall(Place::After));
+    let proxy = MessageProxy::start(primary.port(), vec![Fate::Clean, stalled]);
+    let conninfo = proxy.conninfo();
+    let options = ["-d", &conninfo, "-Xstream", "-C", "-S", "s", "--retries=1", "-D", out.to_str().unwrap()];
+    let running = start_slow_backup(&primary, program.path(), &options);
+    wal_sender(&primary);
+    end(backup_sender(&primary));
+    let stderr = running.finish().expect_code(1).stderr;
+    assert!(stderr.contains("replication slot \"s\" already exists"), "{stderr}");
+    assert!(stderr.ends_with(&not_answered(&proxy)), "{stderr}");
+    assert_ne!(slot(&primary), "", "{stderr}");
+    assert!(!out.exists(), "{stderr}");
+}
+
+/// The server's disk is full while it creates the slot. Its error does not tell whether the slot is there.
+#[test]
+fn a_slot_whose_creation_fails_half_way_is_in_doubt() {
+    let primary = Cluster::builder(MAJOR).start();
+    let program = Personality::named("pg_basebackup");
+    let cases = [
+        (1, "could not create directory \"pg_replslot/s.tmp\"", false),
+        (2, "could not create file \"pg_replslot/s.tmp/state.tmp\"", false),
+        // It has been created, but where its WAL begins cannot be noted.
+        (3, "could not create file \"pg_replslot/s/state.tmp\"", true),
+    ];
+    for (inodes, reason, is_there) in cases {
+        let _disk = SmallDisk::with_inodes(inodes, &primary.data_dir().join("pg_replslot"));
+        let directory = scratch_directory();
+        let run = backup_over(&primary.conninfo(), &program, directory.path(), &["--retries=1"]);
+        let stderr = run.run().expect_code(1).stderr;
+        assert!(stderr.contains(&format!("ERROR:  {reason}: No space left on device\n")), "{stderr}");
+        let in_doubt = format!(
+            "pg_basebackup: warning: server at \"127.0.0.1\", port {} did not say whether replication slot \"s\" \
+             was created; if so, it stays\n{COSTS}",
+            primary.port()
+        );
+        assert!(stderr.ends_with(&in_doubt), "{stderr}");
+        assert_eq!(!slot(&primary).is_empty(), is_there, "{stderr}");
+        assert!(!directory.path().join("out").exists(), "{stderr}");
+        if is_there {
+            drop_slot(&primary);
+        }
+    }
 }

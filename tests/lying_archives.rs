@@ -231,6 +231,23 @@ fn bb_222_to_227_manifests_that_describe_something_else() {
     }
 }
 
+/// The manifest itself would take its place, and nothing of that name would be as the manifest says.
+#[test]
+fn bb_222_a_manifest_that_lists_itself() {
+    let itself: ContentFile = ("backup_manifest", b"something else");
+    let mut members = honest_members();
+    members.insert(0, Member::file(itself.0, itself.1));
+    let session = Session::new(&members, &manifest(&[&FILES[..], &[itself]].concat(), "", START, END));
+    assert_refused(
+        &session,
+        "backup verification failed: \"backup_manifest\" is present in the manifest itself",
+    );
+    let session = Session::new(&members, &manifest(&FILES, "", START, END));
+    let reason =
+        "backup verification failed: \"backup_manifest\" was received but is not present in the manifest";
+    assert_refused(&session, reason);
+}
+
 #[test]
 fn bb_210_bb_232_bb_233_manifests_that_are_none() {
     let good = manifest(&FILES, "", START, END);

@@ -1,4 +1,5 @@
-//! Archives of a server on their way into a directory: whatever they say, nothing outside of it changes.
+//! Archives of a server on their way into a directory: whatever they say, nothing outside of it changes. Where a manifest
+//! comes too, what is taken for a backup is what the manifest says.
 //!
 //! Beside the directory lie a file and a directory that must stay as they are; links to `/out` lead there. The first
 //! byte says how the rest is meant, and how it is cut: an archive whose headers get their right checksums, or a member
@@ -7,6 +8,7 @@
 //! ```text
 //! =NAME PATH                another archive begins: that of the tablespace at this path, or without one the main one
 //! TYPE MODE NAME CONTENT    a member with this type flag; the content of a link is where it leads
+//! @                         all that follows is the manifest, which gets its right checksum
 //! ```
 
 #![no_main]
@@ -15,17 +17,23 @@
 mod archive;
 #[path = "../support/scratch.rs"]
 mod scratch;
+#[path = "../support/sealed_manifest.rs"]
+mod sealed_manifest;
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use pgsiphon::backup::{CleanUpPolicy, DirectoryDestination, TablespaceMapping, fuzzing};
 use pgsiphon::client::BackupEvent;
+use pgsiphon::manifest::{Checksum, FileEntry, ManifestItem, ManifestReader};
 use pgsiphon::protocol::{ArchiveName, Tablespace};
 use pgsiphon::storage::SyncPolicy;
 use pgsiphon::tar::{BLOCK_SIZE, HeaderBlock};
+use sealed_manifest::sealed;
 
 const RAW: u8 = 1;
 const WAL_ELSEWHERE: u8 = 2;
@@ -36,9 +44,11 @@ const TABLESPACES: [(u32, &str); 2] = [(16384, "pg_tblspc/16384"), (16385, "/srv
 
 fuzz_target!(|input: &[u8]| {
     let Some((&how, rest)) = input.split_first() else { return };
-    let archives = if how & RAW == 0 { described(rest) } else { raw(rest) };
+    let (archives, manifest) = if how & RAW == 0 { described(rest) } else { (raw(rest), None) };
     let tablespaces = announced(&archives);
-    let events = archives.into_iter().flat_map(|archive| archive.events(usize::from(how >> 3) * 100 + 1));
+    let length = usize::from(how >> 3) * 100 + 1;
+    let events = archives.into_iter().flat_map(|archive| archive.events(length));
+    let events = events.chain(manifest.iter().flat_map(|manifest| manifest_events(manifest, length)));
 
     let place = scratch::emptied("extract");
     put_canaries(&place);
@@ -49,6 +59,10 @@ fuzz_target!(|input: &[u8]| {
     check_canaries(&place);
     if extracted.is_err() && policy == CleanUpPolicy::Undo {
         assert!(fs::symlink_metadata(place.join("backup")).is_err());
+    }
+    if let (Ok(()), Some(manifest)) = (&extracted, &manifest) {
+        assert_eq!(&fs::read(place.join("backup/backup_manifest")).unwrap(), manifest);
+        check_files(&place, manifest);
     }
     for directory in ["backup", "tablespace", "wal"] {
         check_tree(&place.join(directory));
@@ -71,15 +85,25 @@ impl Archive {
     }
 }
 
+fn manifest_events(manifest: &[u8], length: usize) -> Vec<BackupEvent> {
+    let data = manifest.chunks(length).map(|chunk| BackupEvent::Data(chunk.to_vec().into()));
+    std::iter::once(BackupEvent::Manifest).chain(data).collect()
+}
+
 fn raw(bytes: &[u8]) -> Vec<Archive> {
     let mut bytes = bytes.to_vec();
     archive::seal(&mut bytes);
     vec![Archive { name: ArchiveName::new(b"base.tar").unwrap(), path: Vec::new(), bytes }]
 }
 
-fn described(text: &[u8]) -> Vec<Archive> {
-    let mut archives = raw(b"");
-    for line in text.split(|&byte| byte == b'\n') {
+fn described(text: &[u8]) -> (Vec<Archive>, Option<Vec<u8>>) {
+    let (mut archives, mut rest) = (raw(b""), text);
+    while !rest.is_empty() {
+        let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        rest = rest.get(line.len() + 1..).unwrap_or_default();
+        if line == b"@" {
+            return (archives, Some(sealed(rest.to_vec())));
+        }
         if let Some(begin) = line.strip_prefix(b"=") {
             let (name, path) = split(begin);
             let Ok(name) = ArchiveName::new(name) else { continue };
@@ -91,7 +115,7 @@ fn described(text: &[u8]) -> Vec<Archive> {
             add_member(line, &mut archives.last_mut().unwrap().bytes);
         }
     }
-    archives
+    (archives, None)
 }
 
 fn add_member(line: &[u8], archive: &mut Vec<u8>) {
@@ -164,6 +188,42 @@ fn check_canaries(place: &Path) {
         let name = entry.unwrap().file_name();
         let known = ["canary", "out", "backup", "tablespace", "wal"];
         assert!(known.iter().any(|known| name == *known), "{name:?}");
+    }
+}
+
+/// The files are those that the manifest lists, and what it says of them is right. WAL need not be listed.
+fn check_files(place: &Path, manifest: &[u8]) {
+    let mut files = BTreeMap::new();
+    collect_files(&place.join("backup"), b"", &mut files);
+    collect_files(&place.join("tablespace"), b"pg_tblspc/16385/", &mut files);
+    files.remove(&b"backup_manifest"[..]);
+    let (mut reader, mut rest) = (ManifestReader::new(), manifest);
+    while let Some(item) = reader.next_item(&mut rest).unwrap() {
+        let ManifestItem::File(FileEntry { path, size, checksum }) = item else { continue };
+        if path.starts_with(b"pg_wal/") {
+            continue;
+        }
+        let content = files.remove(&path[..]).unwrap_or_else(|| panic!("{path:?} is not there"));
+        assert_eq!(content.len() as u64, size, "{path:?}");
+        let right = crc32c::crc32c(&content).to_le_bytes().map(|byte| format!("{byte:02x}")).concat();
+        assert!(checksum == Checksum::NONE || checksum.to_string() == right, "{path:?}");
+    }
+    files.retain(|path, _| !path.starts_with(b"pg_wal/"));
+    assert!(files.is_empty(), "not listed: {files:?}");
+}
+
+/// The contents of the files in a tree by their paths, which get that prefix. Links are not followed.
+fn collect_files(directory: &Path, prefix: &[u8], files: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries {
+        let entry = entry.unwrap();
+        let path = [prefix, entry.file_name().as_bytes()].concat();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            collect_files(&entry.path(), &[&path[..], b"/"].concat(), files);
+        } else if kind.is_file() {
+            files.insert(path, fs::read(entry.path()).unwrap());
+        }
     }
 }
 

@@ -5,13 +5,16 @@
 
 #![no_main]
 
+#[path = "../support/sealed_manifest.rs"]
+mod sealed_manifest;
+
 use std::fmt::Write;
 
 use libfuzzer_sys::fuzz_target;
 use pgsiphon::manifest::{
-    ChecksumAlgorithm, Checksummer, FileEntry, ManifestError, ManifestFilter, ManifestItem, ManifestReader,
-    ManifestVersion,
+    FileEntry, ManifestError, ManifestFilter, ManifestItem, ManifestReader, ManifestVersion,
 };
+use sealed_manifest::sealed;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&length, text)) = input.split_first() else { return };
@@ -117,12 +120,4 @@ fn object(item: &ManifestItem) -> String {
         ),
         ManifestItem::SystemIdentifier(id) => panic!("{id}"),
     }
-}
-
-/// The lines and the one with their checksum.
-fn sealed(mut lines: Vec<u8>) -> Vec<u8> {
-    let mut checksummer = Checksummer::new(ChecksumAlgorithm::Sha256);
-    checksummer.update(&lines);
-    lines.extend_from_slice(format!("\"Manifest-Checksum\": \"{}\"}}\n", checksummer.finish()).as_bytes());
-    lines
 }

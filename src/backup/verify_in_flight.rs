@@ -16,6 +16,9 @@ use crate::tar::{EntryKind, Piece};
 /// checksums; what else is below here is compared where it is listed.
 const UNLISTED_DIRECTORY: &[u8] = b"pg_wal/";
 
+/// What is no file of the server.
+const MANIFEST: &str = "backup_manifest";
+
 /// The most bytes that are kept, which is enough for about a million files. The files after them are compared all
 /// together, so that no server can make this take more; which of them differs is then not known.
 const MOST_KEPT: usize = 64 << 20;
@@ -77,6 +80,9 @@ pub enum Difference {
     /// The manifest lists a file twice.
     #[error("duplicate path name in backup manifest: \"{0}\"")]
     ListedTwice(String),
+    /// The manifest lists what has its own name, and would give way to it.
+    #[error("\"{MANIFEST}\" is present in the manifest itself")]
+    ListsItself,
     /// A file does not have the size in the manifest.
     #[error("\"{path}\" has size {received} as received but size {listed} in the manifest")]
     Size {
@@ -233,6 +239,9 @@ impl Comparison {
     pub fn check(&mut self, listed: &FileEntry) -> Result<(), Difference> {
         let path = || lossy(&listed.path);
         let has_checksum = listed.checksum != Checksum::NONE;
+        if listed.path == MANIFEST.as_bytes() {
+            return Err(Difference::ListsItself);
+        }
         if let Some(at) = self.find(&listed.path) {
             let file = &mut self.files[at];
             if std::mem::replace(&mut file.listed, true) {

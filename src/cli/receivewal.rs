@@ -81,6 +81,9 @@ impl Program<'_> {
         // Where nothing can be kept, no server is troubled (RW-039).
         let mut archive = self.open_archive()?;
         let (_, mut config) = self.plan.connection.configure(self.name, self.claim, self.messages)?;
+        if let Action::Receive(receiving) = &self.plan.action {
+            config.connect_timeout = config.connect_timeout.or(receiving.connect_timeout);
+        }
         self.create_status_file()?;
         self.warn_of_early_removal();
         let mut may_ask = self.plan.connection.prompt() == PasswordPrompt::OnDemand;

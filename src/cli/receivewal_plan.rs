@@ -52,6 +52,9 @@ pub(super) struct Receiving {
     pub(super) compression: Option<CompressionSpec>,
     pub(super) sync_policy: SyncPolicy,
     pub(super) options: RunOptions,
+    /// How long connecting may take where the connection string does not say: as long as any other silence that the
+    /// user has set a limit to.
+    pub(super) connect_timeout: Option<Duration>,
     /// Where the state of the receiver is told.
     pub(super) status_file: Option<PathBuf>,
 }
@@ -108,6 +111,8 @@ fn compression(text: &str, claim: ClaimedVersion) -> Result<Option<CompressionSp
 }
 
 fn action(typed: Typed, compression: Option<CompressionSpec>) -> Action {
+    let positive_seconds = |number: u32| Some(seconds(number)).filter(|timeout| !timeout.is_zero());
+    let receive_timeout = typed.own.receive_timeout;
     match (typed.directory, typed.slot) {
         (_, Some(name)) if typed.create_slot => {
             Action::CreateSlot { name, if_not_exists: typed.if_not_exists }
@@ -125,11 +130,10 @@ fn action(typed: Typed, compression: Option<CompressionSpec>) -> Action {
                 // That one means "none" (RW-024).
                 end: typed.endpos.filter(|&end| end != Lsn::ZERO),
                 reconnect: reconnect(typed.no_loop, &typed.own),
-                receive_timeout: Some(typed.own.receive_timeout.unwrap_or(DEFAULT_RECEIVE_TIMEOUT))
-                    .filter(|&timeout| timeout > 0)
-                    .map(seconds),
+                receive_timeout: positive_seconds(receive_timeout.unwrap_or(DEFAULT_RECEIVE_TIMEOUT)),
                 ..RunOptions::default()
             },
+            connect_timeout: receive_timeout.and_then(positive_seconds),
             status_file: typed.own.status_file,
         })),
     }

@@ -17,7 +17,7 @@ use super::error::ReceiveError;
 use super::feedback::FlushReport;
 use super::gap;
 use super::observer::{Event, Observer, Warning};
-use super::options::{ReceiveReport, RunOptions};
+use super::options::{ReceiveReport, Reconnect, RunOptions};
 use super::own_thread::Aside;
 use super::pump::StopPosition;
 use super::server::Server;
@@ -237,11 +237,13 @@ impl<'a> Attempts<'a> {
         Ok(Prepared { client, server, start })
     }
 
-    /// How to connect. A server that hangs must not keep a run from the next one for ever, although the very first
-    /// connection takes what time the user lets it.
+    /// How to connect. A server that hangs must not keep a run from the next try for ever. Where there is none, because the
+    /// very first connection decides, that takes what time the user lets it.
     fn with_timeout<'c>(&self, config: &'c Config) -> Cow<'c, Config> {
         let mut config = Cow::Borrowed(config);
-        if !self.is_first() && config.connect_timeout.is_none() && self.options.receive_timeout.is_some() {
+        let is_tried_again =
+            !self.is_first() || matches!(self.options.reconnect, Reconnect::Always { even_first: true, .. });
+        if is_tried_again && config.connect_timeout.is_none() && self.options.receive_timeout.is_some() {
             config.to_mut().connect_timeout = self.options.receive_timeout;
         }
         config

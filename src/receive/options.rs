@@ -61,7 +61,8 @@ pub struct RunOptions {
     /// The longest pause before a new connection (OP-35).
     pub longest_pause: Duration,
     /// How long a server may be silent, although asked for an answer after half of it, until it counts as dead; none
-    /// waits for ever (OP-25).
+    /// waits for ever (OP-25). It also bounds each attempt to connect after which there would be another one, where the
+    /// configuration has no `connect_timeout`.
     pub receive_timeout: Option<Duration>,
 }
 

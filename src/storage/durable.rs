@@ -397,7 +397,8 @@ pub fn publish_durably(
     directory.sync(policy.for_single_files())
 }
 
-/// The same, but the file has its former name again where the new one could not be made durable.
+/// The same, but the file has its former name again where the new one could not be made durable: durably so, as far as
+/// the disk still does anything.
 pub fn publish_durably_or_not(
     directory: &Directory,
     from: &str,
@@ -407,7 +408,7 @@ pub fn publish_durably_or_not(
     rename(directory, from, to)?;
     directory.sync(policy.for_single_files()).inspect_err(|_| {
         // The failure that is reported matters more than one to tidy up.
-        let _ = rename(directory, to, from);
+        let _ = publish_durably(directory, to, from, policy);
     })
 }
 

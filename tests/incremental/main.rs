@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod broken_uploads;
 mod chain;
 mod chains;
 mod files;

@@ -1,8 +1,8 @@
 //! A network between client and server that knows where the server's messages begin and end, and does harm at one of
 //! them.
 //!
-//! In: the port of a server and, for each connection in turn, what becomes of it. Encryption would hide the messages, so
-//! the connection string switches it off.
+//! In: the port of a server and, for each connection in turn, what becomes of it. Encryption hides the messages, so the
+//! connection string switches it off; or it demands it, and harm is done after so many bytes.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -29,6 +29,8 @@ pub enum Fate {
     Dripping,
     /// Something happens at a message of the server.
     Harmed(Moment, Harm),
+    /// Something happens after so many bytes of the server, whatever they mean.
+    HarmedAfter(usize, Harm),
 }
 
 /// A message of the server.
@@ -118,6 +120,7 @@ pub struct MessageProxy {
 #[derive(Debug)]
 struct Network {
     upstream: u16,
+    is_encrypted: bool,
     /// From which connection on, counted from 0, another server is on the other side, and the port of that.
     moved: OnceLock<(usize, u16)>,
     fates: Vec<Fate>,
@@ -131,10 +134,20 @@ struct Network {
 impl MessageProxy {
     /// A way to the server on that port. Connections beyond those that have a fate are clean.
     pub fn start(upstream: u16, fates: Vec<Fate>) -> Self {
+        Self::start_for(upstream, false, fates)
+    }
+
+    /// The same for connections that are encrypted, whose messages cannot be seen.
+    pub fn start_encrypted(upstream: u16, fates: Vec<Fate>) -> Self {
+        Self::start_for(upstream, true, fates)
+    }
+
+    fn start_for(upstream: u16, is_encrypted: bool, fates: Vec<Fate>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let network = Arc::new(Network {
             upstream,
+            is_encrypted,
             moved: OnceLock::new(),
             fates,
             accepted: AtomicUsize::new(0),
@@ -150,7 +163,8 @@ impl MessageProxy {
     /// A connection string for the server behind it.
     pub fn conninfo(&self) -> String {
         let port = self.address.port();
-        format!("host=127.0.0.1 port={port} user=postgres sslmode=disable gssencmode=disable")
+        let sslmode = if self.network.is_encrypted { "require" } else { "disable" };
+        format!("host=127.0.0.1 port={port} user=postgres sslmode={sslmode} gssencmode=disable")
     }
 
     /// After so many connections, leads to the server on that port, as an address does that moves to another machine.
@@ -244,7 +258,9 @@ impl Link {
             return self.network.wait_until_closed();
         }
         let upward = self.forward_client();
-        match self.forward_server().unwrap_or(End::Closed) {
+        let forwarded =
+            if self.network.is_encrypted { self.forward_encrypted() } else { self.forward_server() };
+        match forwarded.unwrap_or(End::Closed) {
             End::Closed => drop(self.client.shutdown(Shutdown::Write)),
             End::Cut => {
                 for end in [&self.client, &self.server] {
@@ -297,7 +313,7 @@ impl Link {
                     of_kind += 1;
                     if !is_done {
                         to.write_all(&message)?;
-                    } else if let Some(end) = self.harm(&mut message, *moment, harm)? {
+                    } else if let Some(end) = self.harm(&mut message, |all| moment.offset(all), harm)? {
                         return Ok(end);
                     }
                 }
@@ -307,8 +323,41 @@ impl Link {
         Ok(End::Closed)
     }
 
-    /// Does the harm; gives the end if that is one.
-    fn harm(&self, message: &mut [u8], moment: Moment, harm: &Harm) -> io::Result<Option<End>> {
+    /// The same where messages cannot be seen: what is read at once takes their place.
+    fn forward_encrypted(&self) -> io::Result<End> {
+        let (mut from, mut to) = (&*self.server, &*self.client);
+        let mut buffer = vec![0; 64 << 10];
+        let mut before = match self.fate {
+            Fate::HarmedAfter(bytes, _) => Some(bytes),
+            _ => None,
+        };
+        loop {
+            let limit = before.filter(|&bytes| bytes > 0).unwrap_or(usize::MAX).min(buffer.len());
+            let length = from.read(&mut buffer[..limit])?;
+            let chunk = &mut buffer[..length];
+            match &self.fate {
+                _ if chunk.is_empty() => return Ok(End::Closed),
+                Fate::HarmedAfter(_, harm) if before == Some(0) => {
+                    before = None;
+                    if let Some(end) = self.harm(chunk, |_| 0, harm)? {
+                        return Ok(end);
+                    }
+                }
+                _ => {
+                    before = before.map(|bytes| bytes - length);
+                    to.write_all(chunk)?;
+                }
+            }
+        }
+    }
+
+    /// Does the harm, and changes a byte where `offset` says; gives the end if that is one.
+    fn harm(
+        &self,
+        message: &mut [u8],
+        offset: impl Fn(&[u8]) -> usize,
+        harm: &Harm,
+    ) -> io::Result<Option<End>> {
         let mut to = &*self.client;
         let (end, place) = match harm {
             Harm::Inject(bytes) => {
@@ -316,7 +365,7 @@ impl Link {
                 (None, Place::After)
             }
             Harm::FlipBit => {
-                message[moment.offset(message)] ^= 1;
+                message[offset(message)] ^= 1;
                 (None, Place::After)
             }
             Harm::Cut(place) => (Some(End::Cut), *place),

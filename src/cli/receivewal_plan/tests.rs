@@ -100,6 +100,14 @@ fn rw_025_status_intervals_that_are_none() {
 fn options_of_our_own() {
     assert_eq!(options(&["--receive-timeout=5"]).receive_timeout, Some(Duration::from_secs(5)));
     assert_eq!(options(&["--receive-timeout", "0"]).receive_timeout, None);
+    // The first connection takes what time it needs, unless somebody says otherwise.
+    for (line, connecting) in [
+        (&["-D", "d"][..], None),
+        (&["-D", "d", "--receive-timeout=0"], None),
+        (&["-D", "d", "--receive-timeout=5"], Some(Duration::from_secs(5))),
+    ] {
+        assert_eq!(receiving_as(18, line).connect_timeout, connecting, "{line:?}");
+    }
     let reconnect = |even_first, seconds: Option<u64>| Reconnect::Always {
         even_first,
         give_up_after: seconds.map(Duration::from_secs),
