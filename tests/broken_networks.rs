@@ -282,13 +282,14 @@ impl Receiver {
     fn start(cluster: &Cluster, mut fates: Vec<Fate>) -> Self {
         let harmed = fates.len();
         fates.push(Fate::Dripping);
-        Self::start_over(MessageProxy::start(cluster.port(), fates), harmed)
+        Self::start_over(MessageProxy::start(cluster.port(), fates), harmed, 1)
     }
 
-    /// Over a network that harms the first connections, so many of them.
-    fn start_over(proxy: MessageProxy, harmed: usize) -> Self {
+    /// Over a network that harms the first connections, so many of them. Silence has a limit, in seconds.
+    fn start_over(proxy: MessageProxy, harmed: usize, silence: u32) -> Self {
         let directory = scratch_directory();
-        let options = ["--synchronous", "--wait-for-server", "--receive-timeout=1", "--status-interval=1"];
+        let silence = format!("--receive-timeout={silence}");
+        let options = ["--synchronous", "--wait-for-server", &silence, "--status-interval=1"];
         let program = WalProgram::ours();
         let running =
             program.run().args(options).args(["-d", &proxy.conninfo(), "-D"]).arg(directory.path()).start();
@@ -383,7 +384,7 @@ fn cn_189_bb_099_an_encrypted_connection_that_breaks_in_any_phase_fails_the_back
     let harms = [
         (Harm::Cut(Place::Inside), "unexpected", false),
         (Harm::Reset(Place::Inside), "server closed the connection unexpectedly", false),
-        (Harm::Stall(Place::Inside), "no message from the server for 2 seconds\n", true),
+        (Harm::Stall(Place::Inside), "no message from the server for 3 seconds\n", true),
         (Harm::FlipBit, "SSL error: decryption failed or bad record mac\n", true),
     ];
     let cases: Vec<_> =
@@ -396,7 +397,8 @@ fn cn_189_bb_099_an_encrypted_connection_that_breaks_in_any_phase_fails_the_back
         let reason = if *is_of_session && bytes < SESSION { "failed: timeout expired\n" } else { reason };
         let fates = only(connection, Fate::HarmedAfter(bytes, harm.clone()));
         let proxy = MessageProxy::start_encrypted(cluster.port(), fates);
-        let stderr = fails_over(&proxy, &["--receive-timeout=2"]);
+        let limit: &[&str] = if matches!(harm, Harm::Stall(_)) { &["--receive-timeout=3"] } else { &[] };
+        let stderr = fails_over(&proxy, limit);
         assert!(stderr.contains(reason), "{phase}, {harm:?}: {stderr}");
     });
     wait_until_nothing_replicates(&cluster);
@@ -421,12 +423,12 @@ fn cn_189_rw_191_and_233_a_receiver_comes_back_after_whatever_happens_to_an_encr
     ]
     .map(|fates| {
         let harmed = fates.len();
-        Receiver::start_over(MessageProxy::start_encrypted(cluster.port(), fates), harmed)
+        Receiver::start_over(MessageProxy::start_encrypted(cluster.port(), fates), harmed, 4)
     });
     let end = write_until_received(&cluster, &receivers);
     let [connecting, broken, damaged] = receivers.map(|receiver| receiver.finish(&cluster, &end));
     assert!(connecting.contains("failed: timeout expired\n"), "{connecting}");
-    assert!(broken.contains("error: no message from the server for 1 seconds\n"), "{broken}");
+    assert!(broken.contains("error: no message from the server for 4 seconds\n"), "{broken}");
     assert!(broken.contains("server closed the connection unexpectedly\n"), "{broken}");
     let reason = "WAL stream: SSL error: decryption failed or bad record mac\n";
     assert_eq!(damaged.matches(reason).count(), 2, "{damaged}");

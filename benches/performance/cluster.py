@@ -48,7 +48,8 @@ class WorkDirectory:
         self.path.chmod(0o755)
         self.runs = self.path / "runs"
         self.runs.mkdir()
-        subprocess.run(["chattr", "+T", str(self.runs)], stderr=subprocess.DEVNULL, check=False)
+        if shutil.which("chattr"):
+            subprocess.run(["chattr", "+T", str(self.runs)], stderr=subprocess.DEVNULL, check=False)
         for directory in (self.path, self.runs):
             self.give(directory)
 
@@ -86,9 +87,9 @@ class Cluster:
         finally:
             self.stop("fast")
         self._make_certificate()
-        self._start("-c ssl=on -c listen_addresses=127.0.0.1")
         sizes = [file.stat().st_size for file in self.data.rglob("*") if self._counts(file)]
         self.description = f"{sum(sizes) / 1e9:.2f} GB in {len(sizes)} files"
+        self._start("-c ssl=on -c listen_addresses=127.0.0.1")
 
     def conninfo(self, tls: bool) -> str:
         """Over a Unix socket, or encrypted over TCP."""

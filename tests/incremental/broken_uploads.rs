@@ -104,7 +104,8 @@ fn bb_112_bb_114_a_server_that_leaves_during_the_upload_fails_the_backup() {
     Run::new("/usr/bin/mkfifo").arg(&pipe).run().expect_success();
     let program = BackupProgram::ours();
     let running = increment(&program, &cluster.conninfo(), &pipe, &out).arg("-Xnone").start();
-    let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    // Without a reader of its own this would wait for ever for a program that has failed.
+    let mut writer = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
     writer.write_all(&manifest[..manifest.len() / 2]).unwrap();
     let sender = "FROM pg_stat_activity WHERE query LIKE 'UPLOAD_MANIFEST%'";
     let end = format!("SELECT pg_terminate_backend(pid) {sender} AND wait_event = 'ClientRead'");

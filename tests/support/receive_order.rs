@@ -176,12 +176,21 @@ impl OrderJudge {
         }
         if let Some(changed) = file.write(from, data)
             && let Some(start) = self.start_of(path)
-            && start + changed < self.told
         {
-            let (name, told) = (file_name(path), position_text(self.told));
-            self.wrong(format!("byte {changed} of {name} was changed after {told} was told"));
+            self.changed(path, start, changed);
         }
         self.note(path);
+    }
+
+    /// A segment that begins at `start` has other bytes from the offset on than before.
+    fn changed(&mut self, path: &Path, start: u64, offset: u64) {
+        if let Some(kept) = self.segments.get_mut(&(start / self.segment_size)) {
+            kept.durable = kept.durable.min(offset);
+        }
+        if start + offset < self.told {
+            let (name, told) = (file_name(path), position_text(self.told));
+            self.wrong(format!("byte {offset} of {name} was changed after {told} was told"));
+        }
     }
 
     /// Where the raw segment in a file begins.
