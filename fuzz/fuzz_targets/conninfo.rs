@@ -66,6 +66,8 @@ fn service_file(text: &[u8]) {
     let bytewise = fuzzing::service(Bytewise(text), b"s").map_err(|error| error.to_string());
     assert_eq!(whole, bytewise);
     let Ok(Some(pairs)) = whole else { return };
+    // The last line needs no newline, and may be longer by it than the others.
+    let has_end = text.ends_with(b"\n");
     let mut written = b"[s]\n".to_vec();
     for (keyword, value) in &pairs {
         assert!(*keyword != Keyword::Service && !value.contains(&b'\n') && !value.contains(&0));
@@ -73,6 +75,9 @@ fn service_file(text: &[u8]) {
         written.push(b'=');
         written.extend_from_slice(value);
         written.push(b'\n');
+    }
+    if !has_end {
+        written.pop();
     }
     assert_eq!(fuzzing::service(&written[..], b"s").unwrap(), Some(pairs));
 }

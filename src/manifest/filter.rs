@@ -130,10 +130,13 @@ impl ManifestFilter {
                 file = Some(listed);
             }
         }
-        let is_alone =
-            items == 1 && was_between_files && self.reader.is_between_files() && line.starts_with(b"{");
+        let is_between_files = was_between_files && self.reader.is_between_files();
+        let is_alone = items == 1 && is_between_files && line.starts_with(b"{");
+        let is_blank = line.trim_ascii().is_empty();
         match file {
             Some(file) if is_alone => Ok(Line::File(file)),
+            // A comma here would stay when the file behind it goes.
+            None if is_between_files && !is_blank => Err(ManifestFault::SeveralOnALine.into()),
             None if self.reader.finish().is_err() => Ok(Line::Other),
             None if line.starts_with(CHECKSUM_FIELD.as_bytes()) => Ok(Line::Checksum),
             _ => Err(ManifestFault::SeveralOnALine.into()),
@@ -292,6 +295,7 @@ mod tests {
         for (from, to) in [
             (" },\n", " },"),
             (" },\n", " }\n,"),
+            (" },\n", " }\n,\n"),
             ("\"Size\"", "\n\"Size\""),
             ("[\n{", "[{"),
             (" }\n],", " } ],"),
