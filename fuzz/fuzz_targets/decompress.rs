@@ -24,7 +24,7 @@ fuzz_target!(|input: &[u8]| {
     }
     assert_eq!(whole, chunked);
     if let Outcome::Data(data) = whole {
-        let again = encode(method, &data, usize::from(size) + 1);
+        let again = encode(method, &data, size);
         assert_eq!(decode(method, &again, 1000), Outcome::Data(data));
     }
 });
@@ -57,10 +57,12 @@ fn decode(method: Method, stream: &[u8], size: usize) -> Outcome {
     decoder.finish().map_or(Outcome::Wrong, |()| Outcome::Data(output))
 }
 
-fn encode(method: Method, data: &[u8], size: usize) -> Vec<u8> {
-    let mut encoder = Encoder::new(&CompressionSpec::of(method)).unwrap();
+fn encode(method: Method, data: &[u8], size: u8) -> Vec<u8> {
+    let level = (method == Method::Gzip).then_some(i32::from(size % 9) + 1);
+    let spec = CompressionSpec { level, ..CompressionSpec::of(method) };
+    let mut encoder = Encoder::new(&spec).unwrap();
     let mut output = Vec::new();
-    for chunk in data.chunks(size) {
+    for chunk in data.chunks(usize::from(size) + 1) {
         encoder.push(chunk, &mut output).unwrap();
     }
     encoder.finish(&mut output).unwrap();

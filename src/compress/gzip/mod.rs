@@ -4,8 +4,8 @@
 //! never on the chunks or the threads. Out, the other way: what members contain. More than one member is never
 //! written, because readers exist that stop or hang at the second.
 //!
-//! The input is cut into blocks. Each is deflated by itself, with the end of the one before as its dictionary, and
-//! ends on a byte, so that the results only need to be put one behind the other:
+//! The input is cut into blocks. Each is deflated by itself, inflated again to see that nothing was lost, and ends on a
+//! byte, so that the results only need to be put one behind the other:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -26,4 +26,4 @@ pub(super) use encoder::GzipEncoder;
 /// The input that is deflated at once.
 ///
 /// Smaller blocks pack worse, larger ones need more memory and leave threads idle at the end of a stream.
-const BLOCK: usize = 256 << 10;
+const BLOCK: usize = 512 << 10;

@@ -20,7 +20,7 @@ pub(super) struct Workers {
 impl Workers {
     /// As many threads as the system gives, and not more than wanted; none when it gives none. So many jobs as
     /// `open` can be given before one is done.
-    pub(super) fn start(wanted: usize, open: usize, level: u32) -> Option<Self> {
+    pub(super) fn start(wanted: usize, open: usize, level: Option<u32>) -> Option<Self> {
         let (jobs, queue) = sync_channel(open);
         let queue = Arc::new(Mutex::new(queue));
         let start = |_| {
@@ -71,7 +71,7 @@ struct Job {
     result: SyncSender<Result<Deflated, CompressError>>,
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
+fn work(queue: &Mutex<Receiver<Job>>, level: Option<u32>) {
     let mut deflater = Deflater::new(level);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -87,17 +87,15 @@ fn thread_ended() -> CompressError {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn block() -> Block {
-        Block::new(Bytes::new(), vec![7; 100_000].into(), false)
+        Block::new(vec![7; 100_000].into(), false)
     }
 
     #[test]
     fn threads_have_ended_when_their_owner_is_gone() {
-        let workers = Workers::start(3, 20, 9).unwrap();
+        let workers = Workers::start(3, 20, Some(9)).unwrap();
         let promises: Vec<_> = (0..20).map(|_| workers.deflate(block()).unwrap()).collect();
         drop(workers);
         for promise in promises {
@@ -120,7 +118,7 @@ mod tests {
 
     #[test]
     fn promises_that_nobody_wants_any_more_stop_nothing() {
-        let workers = Workers::start(1, 2, 6).unwrap();
+        let workers = Workers::start(1, 2, None).unwrap();
         drop(workers.deflate(block()).unwrap());
         assert!(workers.deflate(block()).unwrap().wait().is_ok());
     }
