@@ -5,6 +5,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::receive_buffer::ReceiveBuffer;
+
 const HEADER: usize = 5;
 const LENGTH_ITSELF: usize = 4;
 
@@ -39,14 +41,14 @@ pub struct OutOfSync {
 /// Collects received bytes and hands out whole messages.
 #[derive(Debug)]
 pub(super) struct Deframer {
-    buffer: BytesMut,
+    buffer: ReceiveBuffer,
     phase: Phase,
 }
 
 impl Deframer {
     /// An empty one, before the start-up of a session.
     pub(super) fn new() -> Self {
-        Self { buffer: BytesMut::new(), phase: Phase::Startup }
+        Self { buffer: ReceiveBuffer::default(), phase: Phase::Startup }
     }
 
     /// Changes what is plausible from now on.
@@ -56,20 +58,17 @@ impl Deframer {
 
     /// The buffer to read into, with room for at least `room` bytes.
     pub(super) fn buffer_with_room(&mut self, room: usize) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < room / 4 {
-            self.buffer.reserve(room);
-        }
-        &mut self.buffer
+        self.buffer.with_room(room)
     }
 
     /// What has come and was not handed out.
     pub(super) fn rest(&self) -> &[u8] {
-        &self.buffer
+        self.buffer.rest()
     }
 
     /// The next whole message, if one is there.
     pub(super) fn next(&mut self) -> Result<Option<Message>, OutOfSync> {
-        let &[tag, a, b, c, d, ..] = &self.buffer[..] else {
+        let &[tag, a, b, c, d, ..] = self.buffer.rest() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes([a, b, c, d]);
@@ -77,11 +76,12 @@ impl Deframer {
             return Err(OutOfSync { tag, length });
         }
         let end = HEADER - LENGTH_ITSELF + length as usize;
-        if self.buffer.len() < end {
-            self.buffer.reserve(end - self.buffer.len());
+        let missing = end.saturating_sub(self.buffer.rest().len());
+        if missing > 0 {
+            self.buffer.make_room(missing);
             return Ok(None);
         }
-        let mut body = self.buffer.split_to(end).freeze();
+        let mut body = self.buffer.take(end).freeze();
         body.advance(HEADER);
         Ok(Some(Message { tag, body }))
     }
@@ -166,7 +166,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, messages);
-            prop_assert!(deframer.buffer.is_empty());
+            prop_assert!(deframer.rest().is_empty());
         }
 
         #[test]

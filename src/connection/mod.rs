@@ -26,6 +26,7 @@ mod negotiation;
 mod notice;
 mod open;
 mod place;
+mod receive_buffer;
 mod server_message;
 mod session;
 mod session_attributes;
