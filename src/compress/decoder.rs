@@ -1,8 +1,9 @@
 //! Decompression of one stream, whatever the method.
 
+use std::collections::VecDeque;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::error::CompressError;
 #[cfg(feature = "gzip")]
@@ -18,13 +19,14 @@ use super::zstd::ZstdDecoder;
 ///
 /// The stream is one gzip member, one LZ4 frame or one zstd frame, or several of them one behind the other; other
 /// bytes behind them are an error. Where the chunks end makes no difference. What was whole before an error comes
-/// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside one piece of output it holds what
+/// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside the memory of pieces of output it holds what
 /// the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
 /// of [`LargestWindow::MOST`] unless less is allowed.
 pub struct Decoder {
     method: Method,
     stream: Box<dyn DecodeStream>,
-    piece: Box<[u8]>,
+    /// The memory of the pieces that were given out last; what nobody has any more is filled again.
+    pieces: VecDeque<Bytes>,
     position: Position,
     /// What went wrong behind the piece that was given out last.
     failure: Option<CompressError>,
@@ -75,6 +77,9 @@ impl Decoder {
     /// The most bytes in one piece of output.
     pub const PIECE: usize = 128 << 10;
 
+    /// The most pieces whose memory is kept.
+    const MOST_KEPT: usize = 16;
+
     /// A decoder at the start of a stream.
     pub fn new(method: Method) -> Result<Self, CompressError> {
         Self::with_window(method, LargestWindow::MOST)
@@ -85,7 +90,7 @@ impl Decoder {
         Ok(Self {
             method,
             stream: begin(method, largest)?,
-            piece: vec![0; Self::PIECE].into(),
+            pieces: VecDeque::new(),
             position: Position::Within,
             failure: None,
             may_hold_output: false,
@@ -95,9 +100,16 @@ impl Decoder {
     /// The next piece, of at most [`Decoder::PIECE`] bytes; takes what it needs off the front of `input`.
     /// None when all of `input` is taken and gives nothing more.
     pub fn next_piece(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, CompressError> {
-        let filled = if self.position == Position::Lost { 0 } else { self.fill_piece(input) };
+        let mut room = self.room();
+        let filled = if self.position == Position::Lost { 0 } else { self.fill(&mut room, input) };
+        let room = room.freeze();
+        let piece = room.slice(..filled);
+        self.pieces.push_back(room);
+        if self.pieces.len() > Self::MOST_KEPT {
+            self.pieces.pop_front();
+        }
         if filled > 0 {
-            return Ok(Some(Bytes::copy_from_slice(&self.piece[..filled])));
+            return Ok(Some(piece));
         }
         match self.position {
             Position::Lost => Err(self.failure.take().unwrap_or_else(lost)),
@@ -105,11 +117,17 @@ impl Decoder {
         }
     }
 
-    /// How much of the piece is filled; less than there is in the input only if something is wrong with it.
-    fn fill_piece(&mut self, input: &mut &[u8]) -> usize {
+    /// Memory for a piece.
+    fn room(&mut self) -> BytesMut {
+        let free = self.pieces.iter().position(Bytes::is_unique).and_then(|at| self.pieces.remove(at));
+        free.and_then(|piece| piece.try_into_mut().ok()).unwrap_or_else(|| BytesMut::zeroed(Self::PIECE))
+    }
+
+    /// How much of the room is filled; less than there is in the input only if something is wrong with it.
+    fn fill(&mut self, room: &mut [u8], input: &mut &[u8]) -> usize {
         let mut filled = 0;
         while filled < Self::PIECE && (!input.is_empty() || self.may_hold_output) {
-            match self.step(input, filled) {
+            match self.step(input, &mut room[filled..]) {
                 Ok(Step { written, is_whole }) => {
                     filled += written;
                     self.position = if is_whole { Position::Behind } else { Position::Within };
@@ -125,9 +143,9 @@ impl Decoder {
         filled
     }
 
-    fn step(&mut self, input: &mut &[u8], filled: usize) -> Result<Step, Failure> {
+    fn step(&mut self, input: &mut &[u8], room: &mut [u8]) -> Result<Step, Failure> {
         let length_before = input.len();
-        let step = self.stream.decode(input, &mut self.piece[filled..])?;
+        let step = self.stream.decode(input, room)?;
         if step.written == 0 && input.len() == length_before && !self.may_hold_output {
             return Err(CompressError::corrupt(&"no progress").into());
         }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails fails the test")]
 
+use std::collections::{HashSet, VecDeque};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -289,6 +291,31 @@ fn bb_155_what_expands_without_end_comes_in_pieces() {
         }
         assert_eq!(length, data.len(), "{method}");
         decoder.finish().unwrap();
+    }
+}
+
+#[test]
+fn bb_155_pieces_stay_as_they_are_while_memory_is_used_again() {
+    let data = sample(100 * Decoder::PIECE);
+    for method in Method::ALL {
+        let encoded = encode(&CompressionSpec::of(method), &data, &[usize::MAX]);
+        for held in [0, 3, 50] {
+            let mut decoder = Decoder::new(method).unwrap();
+            let (mut pieces, mut places) = (VecDeque::new(), HashSet::new());
+            let (mut input, mut position) = (&encoded[..], 0);
+            while let Some(piece) = decoder.next_piece(&mut input).unwrap() {
+                places.insert(piece.as_ptr());
+                let range = position..position + piece.len();
+                position = range.end;
+                pieces.push_back((range, piece));
+                if pieces.len() > held {
+                    pieces.pop_front();
+                }
+                assert!(pieces.iter().all(|(range, piece)| piece == &data[range.clone()]));
+            }
+            assert_eq!(position, data.len());
+            assert!(places.len() <= held + 2 || held > 16, "{method}, {held} held: {} places", places.len());
+        }
     }
 }
 

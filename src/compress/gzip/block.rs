@@ -1,6 +1,5 @@
 //! One block of the input, deflated.
 
-use bytes::Bytes;
 use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 use sirocco::Format;
@@ -27,34 +26,31 @@ const PIECE: usize = 64 << 10;
 /// What a sync flush ends with: the lengths of a stored block of nothing.
 const SYNC_MARKER: &[u8] = &[0, 0, 0xff, 0xff];
 
-/// A block of the input.
-#[derive(Clone, Debug)]
+/// A block of the input, and what becomes of it.
+#[derive(Debug, Default)]
 pub(super) struct Block {
-    data: Bytes,
-    is_last: bool,
+    /// The input.
+    pub(super) data: Vec<u8>,
+    /// Whether it ends the stream.
+    pub(super) is_last: bool,
+    /// The data as raw deflate; ends on a byte.
+    pub(super) deflated: Vec<u8>,
+    /// Of the data.
+    pub(super) checksum: Hasher,
 }
 
 impl Block {
-    /// The last one of a stream ends it.
-    pub(super) fn new(data: Bytes, is_last: bool) -> Self {
-        Self { data, is_last }
-    }
-
     fn sample(&self) -> &[u8] {
         let start = self.data.len().saturating_sub(SAMPLE) / 2;
         &self.data[start..self.data.len().min(start + SAMPLE)]
     }
-}
 
-/// A deflated block.
-#[derive(Debug)]
-pub(super) struct Deflated {
-    /// Raw deflate; ends on a byte.
-    pub(super) bytes: Vec<u8>,
-    /// Of the block before it was deflated.
-    pub(super) checksum: Hasher,
-    /// Of the block before it was deflated.
-    pub(super) length: u32,
+    /// A block of nothing in the memory of this one: new memory for each costs page by page.
+    pub(super) fn clear(mut self) -> Self {
+        self.data.clear();
+        self.deflated.clear();
+        Self { data: self.data, deflated: self.deflated, ..Self::default() }
+    }
 }
 
 /// Deflates blocks, one after the other and each by itself.
@@ -76,39 +72,42 @@ impl Deflater {
         Self { level, tables, piece, inflater: Decompress::new(false), inflated: Vec::new() }
     }
 
-    /// Deflates a block; the same block gives the same bytes.
-    pub(super) fn deflate(&mut self, block: &Block) -> Result<Deflated, CompressError> {
+    /// Deflates the block's data; the same data gives the same bytes.
+    pub(super) fn deflate(&mut self, block: &mut Block) -> Result<(), CompressError> {
         let level = self.level.unwrap_or_else(|| self.level_for(block.sample()));
         let flush = if block.is_last { Flush::Finish } else { Flush::Sync };
-        let bytes = self.encode(&block.data, level, flush);
-        self.check(&bytes, block)?;
-        let mut checksum = Hasher::new();
-        checksum.update(&block.data);
-        Ok(Deflated { bytes, checksum, length: block.data.len() as u32 })
+        self.encode(&block.data, level, flush, &mut block.deflated);
+        self.check(block)?;
+        block.checksum.update(&block.data);
+        Ok(())
     }
 
     fn level_for(&mut self, sample: &[u8]) -> u32 {
-        let mut length_at = |level| self.encode(sample, level, Flush::Finish).len();
+        let mut length_at = |level| {
+            let mut output = Vec::new();
+            self.encode(sample, level, Flush::Finish, &mut output);
+            output.len()
+        };
         let gain = length_at(FAST_LEVEL).saturating_sub(length_at(DEFAULT_LEVEL));
         if gain > sample.len() / LEAST_GAIN { DEFAULT_LEVEL } else { FAST_LEVEL }
     }
 
-    fn encode(&mut self, data: &[u8], level: u32, flush: Flush) -> Vec<u8> {
+    fn encode(&mut self, data: &[u8], level: u32, flush: Flush, output: &mut Vec<u8>) {
         let level = Level::new(level as u8);
         let mut encoder = Encoder::with_tables(Format::Deflate, level, &mut self.tables[..]);
-        let mut output = Vec::new();
         loop {
             let progress = encoder.compress(data, &mut self.piece, flush);
             output.extend_from_slice(progress.output);
             if !progress.full {
-                return output;
+                return;
             }
         }
     }
 
     /// Inflates what was deflated, with code that has nothing in common with what deflated it: of a backup that
     /// cannot be read somebody would hear on the day that it is needed.
-    fn check(&mut self, deflated: &[u8], block: &Block) -> Result<(), CompressError> {
+    fn check(&mut self, block: &Block) -> Result<(), CompressError> {
+        let deflated = &block.deflated[..];
         self.inflater.reset(false);
         self.inflated.clear();
         self.inflated.reserve_exact(BLOCK + 1);
@@ -132,20 +131,39 @@ impl Deflater {
 mod tests {
     use super::*;
 
+    fn deflated(data: &[u8], is_last: bool, level: Option<u32>) -> Block {
+        let mut block = Block { data: data.to_vec(), is_last, ..Block::default() };
+        Deflater::new(level).deflate(&mut block).unwrap();
+        block
+    }
+
     #[test]
     fn what_does_not_inflate_to_the_block_is_an_error() {
-        let mut deflater = Deflater::new(Some(6));
+        let data = b"abcabcabcabc";
         for is_last in [false, true] {
-            let block = |data: &[u8]| Block::new(Bytes::copy_from_slice(data), is_last);
-            let (abc, abd) = (block(b"abcabcabcabc"), block(b"abcabcabcabd"));
-            let bytes = deflater.deflate(&abc).unwrap().bytes;
-            assert!(deflater.check(&bytes, &abc).is_ok());
-            assert!(deflater.check(&bytes, &abd).is_err());
-            assert!(deflater.check(&bytes, &Block::new(abc.data.clone(), !is_last)).is_err());
-            assert!(deflater.check(&bytes[..bytes.len() - 1], &abc).is_err());
-            assert!(deflater.check(&[&bytes[..], b"x"].concat(), &abc).is_err());
-            assert!(deflater.check(&[0xff; 9], &abc).is_err());
+            let fails = |damage: fn(&mut Block)| {
+                let mut block = deflated(data, is_last, None);
+                damage(&mut block);
+                Deflater::new(None).check(&block).is_err()
+            };
+            assert!(!fails(|_| {}));
+            assert!(fails(|block| block.data[11] = b'd'));
+            assert!(fails(|block| block.data.truncate(11)));
+            assert!(fails(|block| block.is_last = !block.is_last));
+            assert!(fails(|block| block.deflated.truncate(block.deflated.len() - 1)));
+            assert!(fails(|block| block.deflated.push(b'x')));
+            assert!(fails(|block| block.deflated.fill(0xff)));
         }
+    }
+
+    #[test]
+    fn a_cleared_block_is_as_good_as_new() {
+        let mut again = Block { data: b"def".to_vec(), ..deflated(b"abc", true, None).clear() };
+        assert!(again.deflated.is_empty());
+        Deflater::new(None).deflate(&mut again).unwrap();
+        let new = deflated(b"def", false, None);
+        assert_eq!(again.deflated, new.deflated);
+        assert_eq!(again.checksum.finalize(), new.checksum.finalize());
     }
 
     #[test]
@@ -159,8 +177,7 @@ mod tests {
         let words: Vec<u8> = (0..BLOCK).flat_map(|_| format!("{} ", random() % 300).into_bytes()).collect();
         let text = words[..BLOCK].to_vec();
         for (data, level) in [(noise, FAST_LEVEL), (vec![0; BLOCK], FAST_LEVEL), (text, DEFAULT_LEVEL)] {
-            let block = Block::new(data.into(), true);
-            let at = |level| Deflater::new(level).deflate(&block).unwrap().bytes;
+            let at = |level| deflated(&data, true, level).deflated;
             assert!(at(None) == at(Some(level)));
         }
     }

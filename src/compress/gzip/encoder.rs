@@ -7,7 +7,7 @@ use std::thread;
 use crc32fast::Hasher;
 
 use super::BLOCK;
-use super::block::{Block, Deflated, Deflater};
+use super::block::{Block, Deflater};
 use super::workers::{Promise, Workers};
 use crate::compress::encoder::EncodeStream;
 use crate::compress::error::CompressError;
@@ -28,8 +28,10 @@ pub(in crate::compress) struct GzipEncoder {
     promises: VecDeque<Promise>,
     /// For blocks that are deflated here.
     deflater: Deflater,
-    /// What is not yet a whole block; `block.len() <= BLOCK`.
-    block: Vec<u8>,
+    /// Has what is not yet a whole block, at most [`BLOCK`] bytes.
+    block: Option<Block>,
+    /// Blocks that are done with.
+    spare: Vec<Block>,
     header_is_written: bool,
     checksum: Hasher,
     /// Length of the input in blocks that are done, modulo 2³².
@@ -51,7 +53,8 @@ impl GzipEncoder {
             workers: None,
             promises: VecDeque::new(),
             deflater: Deflater::new(level),
-            block: Vec::new(),
+            block: None,
+            spare: Vec::new(),
             header_is_written: false,
             checksum: Hasher::new(),
             length: 0,
@@ -60,11 +63,11 @@ impl GzipEncoder {
 
     /// Has the block deflated as it is, and begins another.
     fn deflate_block(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        let block = self.take_block(false);
+        let mut block = self.block.take().unwrap_or_default();
         self.start_workers();
         let Some(workers) = &self.workers else {
-            let deflated = self.deflater.deflate(&block)?;
-            self.write_block(&deflated, output);
+            self.deflater.deflate(&mut block)?;
+            self.write_block(block, output);
             return Ok(());
         };
         self.promises.push_back(workers.deflate(block)?);
@@ -72,10 +75,6 @@ impl GzipEncoder {
             self.write_oldest_block(output)?;
         }
         Ok(())
-    }
-
-    fn take_block(&mut self, is_last: bool) -> Block {
-        Block::new(mem::take(&mut self.block).into(), is_last)
     }
 
     fn start_workers(&mut self) {
@@ -88,17 +87,23 @@ impl GzipEncoder {
     /// Waits for the block that was given away first; false when there is none.
     fn write_oldest_block(&mut self, output: &mut Vec<u8>) -> Result<bool, CompressError> {
         let Some(promise) = self.promises.pop_front() else { return Ok(false) };
-        self.write_block(&promise.wait()?, output);
+        self.write_block(promise.wait()?, output);
         Ok(true)
     }
 
-    fn write_block(&mut self, deflated: &Deflated, output: &mut Vec<u8>) {
+    fn write_block(&mut self, block: Block, output: &mut Vec<u8>) {
         if !mem::replace(&mut self.header_is_written, true) {
             output.extend_from_slice(&header(self.level));
         }
-        output.extend_from_slice(&deflated.bytes);
-        self.checksum.combine(&deflated.checksum);
-        self.length = self.length.wrapping_add(deflated.length);
+        output.extend_from_slice(&block.deflated);
+        self.checksum.combine(&block.checksum);
+        self.length = self.length.wrapping_add(block.data.len() as u32);
+        self.spare.push(block.clear());
+    }
+
+    /// The block that is being filled.
+    fn block(&mut self) -> &mut Block {
+        self.block.get_or_insert_with(|| self.spare.pop().unwrap_or_default())
     }
 }
 
@@ -106,14 +111,15 @@ impl EncodeStream for GzipEncoder {
     fn push(&mut self, mut input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError> {
         while !input.is_empty() {
             // A block is deflated when it is known that it is not the last.
-            if self.block.len() == BLOCK {
+            if self.block().data.len() == BLOCK {
                 self.deflate_block(output)?;
             }
-            if self.block.is_empty() {
-                self.block.reserve_exact(BLOCK);
+            let data = &mut self.block().data;
+            if data.is_empty() {
+                data.reserve_exact(BLOCK);
             }
-            let (taken, rest) = input.split_at(input.len().min(BLOCK - self.block.len()));
-            self.block.extend_from_slice(taken);
+            let (taken, rest) = input.split_at(input.len().min(BLOCK - data.len()));
+            data.extend_from_slice(taken);
             input = rest;
         }
         Ok(())
@@ -121,7 +127,7 @@ impl EncodeStream for GzipEncoder {
 
     fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
         // Each block but the last ends at a whole byte, and can be inflated up to there.
-        if !self.block.is_empty() {
+        if !self.block().data.is_empty() {
             self.deflate_block(output)?;
         }
         while self.write_oldest_block(output)? {}
@@ -129,10 +135,11 @@ impl EncodeStream for GzipEncoder {
     }
 
     fn finish(mut self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        let last = self.take_block(true);
-        let deflated = self.deflater.deflate(&last)?;
+        let mut last = self.block.take().unwrap_or_default();
+        last.is_last = true;
+        self.deflater.deflate(&mut last)?;
         while self.write_oldest_block(output)? {}
-        self.write_block(&deflated, output);
+        self.write_block(last, output);
         output.extend_from_slice(&self.checksum.finalize().to_le_bytes());
         output.extend_from_slice(&self.length.to_le_bytes());
         Ok(())
@@ -212,7 +219,7 @@ mod tests {
         let mut output = Vec::new();
         for _ in 0..40 {
             encoder.push(&sample(BLOCK), &mut output).unwrap();
-            assert!(encoder.promises.len() < 6 && encoder.block.len() <= BLOCK);
+            assert!(encoder.promises.len() < 6 && encoder.spare.len() <= 6);
         }
         assert!(!output.is_empty());
     }

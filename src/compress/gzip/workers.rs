@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::block::{Block, Deflated, Deflater};
+use super::block::{Block, Deflater};
 use crate::compress::error::CompressError;
 
 /// Threads that deflate blocks at one level.
@@ -57,27 +57,27 @@ impl Drop for Workers {
 
 /// A block that somebody deflates.
 #[derive(Debug)]
-pub(super) struct Promise(Receiver<Result<Deflated, CompressError>>);
+pub(super) struct Promise(Receiver<Result<Block, CompressError>>);
 
 impl Promise {
     /// Waits for the deflated block.
-    pub(super) fn wait(self) -> Result<Deflated, CompressError> {
+    pub(super) fn wait(self) -> Result<Block, CompressError> {
         self.0.recv().map_err(|_| thread_ended())?
     }
 }
 
 struct Job {
     block: Block,
-    result: SyncSender<Result<Deflated, CompressError>>,
+    result: SyncSender<Result<Block, CompressError>>,
 }
 
 fn work(queue: &Mutex<Receiver<Job>>, level: Option<u32>) {
     let mut deflater = Deflater::new(level);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { block, result }) = job else { return };
+        let Ok(Job { mut block, result }) = job else { return };
         // Nobody waits for the result when the stream was given up.
-        _ = result.send(deflater.deflate(&block));
+        _ = result.send(deflater.deflate(&mut block).map(|()| block));
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn block() -> Block {
-        Block::new(vec![7; 100_000].into(), false)
+        Block { data: vec![7; 100_000], ..Block::default() }
     }
 
     #[test]
