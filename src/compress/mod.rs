@@ -6,6 +6,8 @@
 //! the input expands to. A build without one of the methods reads specifications of it, to say that it cannot do it.
 
 mod argument;
+#[cfg(any(feature = "gzip", feature = "lz4"))]
+mod blocks;
 mod decoder;
 mod encoder;
 mod error;

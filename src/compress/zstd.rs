@@ -3,7 +3,7 @@
 //! In: bytes in chunks of any size. Out, one way: one frame, without a dictionary, a checksum or a length. Out, the
 //! other way: what frames contain whose window is within a limit, so that nobody makes it take more memory than that.
 
-use std::io;
+use std::{io, thread};
 
 use ::zstd::DEFAULT_COMPRESSION_LEVEL;
 use ::zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
@@ -28,7 +28,16 @@ impl ZstdEncoder {
     const LARGE_LEVEL_TABLES: [CParameter; 3] =
         [CParameter::WindowLog(23), CParameter::ChainLog(23), CParameter::HashLog(22)];
 
-    /// With threads of the library where it has some, and with matches as far away as they can be if so wanted.
+    /// Up to here jobs of a megabyte lose about one percent, and their threads need little memory.
+    const LAST_SMALL_LEVEL: i32 = 9;
+
+    const JOB: u32 = 1 << 20;
+
+    /// More threads than these would compress faster than most servers send.
+    const MOST_THREADS: usize = 4;
+
+    /// With threads of the library where it has some, as many as wanted or as there are processors, and with matches as
+    /// far away as they can be if so wanted.
     pub(super) fn new(
         level: Option<i32>,
         workers: Option<u32>,
@@ -40,6 +49,14 @@ impl ZstdEncoder {
             encoder
                 .set_parameter(CParameter::NbWorkers(workers))
                 .map_err(|error| CompressError::Workers { workers, reason: error.to_string() })?;
+        }
+        let is_small = !long_distance && level.is_none_or(|level| level <= Self::LAST_SMALL_LEVEL);
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(Self::MOST_THREADS);
+        if workers.is_none() && is_small && threads > 1 {
+            // A library without threads refuses them, and does without.
+            let _ = encoder
+                .set_parameter(CParameter::NbWorkers(threads as u32))
+                .and_then(|()| encoder.set_parameter(CParameter::JobSize(Self::JOB)));
         }
         let mut set =
             |parameter| encoder.set_parameter(parameter).map_err(|error| CompressError::codec(&error));

@@ -15,15 +15,9 @@
 //! | 4 | CRC-32 of all input, low byte first |
 //! | 4 | length of all input modulo 2³², low byte first |
 
-mod block;
 mod decoder;
+mod deflater;
 mod encoder;
-mod workers;
 
 pub(super) use decoder::GzipDecoder;
 pub(super) use encoder::GzipEncoder;
-
-/// The input that is deflated at once.
-///
-/// Smaller blocks pack worse, larger ones need more memory and leave threads idle at the end of a stream.
-const BLOCK: usize = 512 << 10;

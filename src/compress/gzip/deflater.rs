@@ -1,11 +1,11 @@
-//! One block of the input, deflated.
+//! Deflates blocks of the input.
 
 use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 use sirocco::Format;
 use sirocco::deflate::{Encoder, Flush, Level, TABLES_LEN};
 
-use super::BLOCK;
+use crate::compress::blocks::{Block, Packer};
 use crate::compress::error::CompressError;
 
 /// zlib's.
@@ -26,33 +26,6 @@ const PIECE: usize = 64 << 10;
 /// What a sync flush ends with: the lengths of a stored block of nothing.
 const SYNC_MARKER: &[u8] = &[0, 0, 0xff, 0xff];
 
-/// A block of the input, and what becomes of it.
-#[derive(Debug, Default)]
-pub(super) struct Block {
-    /// The input.
-    pub(super) data: Vec<u8>,
-    /// Whether it ends the stream.
-    pub(super) is_last: bool,
-    /// The data as raw deflate; ends on a byte.
-    pub(super) deflated: Vec<u8>,
-    /// Of the data.
-    pub(super) checksum: Hasher,
-}
-
-impl Block {
-    fn sample(&self) -> &[u8] {
-        let start = self.data.len().saturating_sub(SAMPLE) / 2;
-        &self.data[start..self.data.len().min(start + SAMPLE)]
-    }
-
-    /// A block of nothing in the memory of this one: new memory for each costs page by page.
-    pub(super) fn clear(mut self) -> Self {
-        self.data.clear();
-        self.deflated.clear();
-        Self { data: self.data, deflated: self.deflated, ..Self::default() }
-    }
-}
-
 /// Deflates blocks, one after the other and each by itself.
 #[derive(Debug)]
 pub(super) struct Deflater {
@@ -72,17 +45,9 @@ impl Deflater {
         Self { level, tables, piece, inflater: Decompress::new(false), inflated: Vec::new() }
     }
 
-    /// Deflates the block's data; the same data gives the same bytes.
-    pub(super) fn deflate(&mut self, block: &mut Block) -> Result<(), CompressError> {
-        let level = self.level.unwrap_or_else(|| self.level_for(block.sample()));
-        let flush = if block.is_last { Flush::Finish } else { Flush::Sync };
-        self.encode(&block.data, level, flush, &mut block.deflated);
-        self.check(block)?;
-        block.checksum.update(&block.data);
-        Ok(())
-    }
-
-    fn level_for(&mut self, sample: &[u8]) -> u32 {
+    fn level_for(&mut self, data: &[u8]) -> u32 {
+        let start = data.len().saturating_sub(SAMPLE) / 2;
+        let sample = &data[start..data.len().min(start + SAMPLE)];
         let mut length_at = |level| {
             let mut output = Vec::new();
             self.encode(sample, level, Flush::Finish, &mut output);
@@ -106,11 +71,11 @@ impl Deflater {
 
     /// Inflates what was deflated, with code that has nothing in common with what deflated it: of a backup that
     /// cannot be read somebody would hear on the day that it is needed.
-    fn check(&mut self, block: &Block) -> Result<(), CompressError> {
-        let deflated = &block.deflated[..];
+    fn check(&mut self, block: &Block<Hasher>) -> Result<(), CompressError> {
+        let deflated = &block.packed[..];
         self.inflater.reset(false);
         self.inflated.clear();
-        self.inflated.reserve_exact(BLOCK + 1);
+        self.inflated.reserve_exact(Self::LENGTH + 1);
         let status = self
             .inflater
             .decompress_vec(deflated, &mut self.inflated, FlushDecompress::Sync)
@@ -127,13 +92,38 @@ impl Deflater {
     }
 }
 
+impl Clone for Deflater {
+    fn clone(&self) -> Self {
+        Self::new(self.level)
+    }
+}
+
+impl Packer for Deflater {
+    /// The checksum of the data.
+    type Note = Hasher;
+
+    const LENGTH: usize = 512 << 10;
+
+    /// What is packed ends on a byte.
+    fn pack(&mut self, block: &mut Block<Hasher>) -> Result<(), CompressError> {
+        let level = self.level.unwrap_or_else(|| self.level_for(&block.data));
+        let flush = if block.is_last { Flush::Finish } else { Flush::Sync };
+        self.encode(&block.data, level, flush, &mut block.packed);
+        self.check(block)?;
+        block.note.update(&block.data);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn deflated(data: &[u8], is_last: bool, level: Option<u32>) -> Block {
+    const BLOCK: usize = Deflater::LENGTH;
+
+    fn deflated(data: &[u8], is_last: bool, level: Option<u32>) -> Block<Hasher> {
         let mut block = Block { data: data.to_vec(), is_last, ..Block::default() };
-        Deflater::new(level).deflate(&mut block).unwrap();
+        Deflater::new(level).pack(&mut block).unwrap();
         block
     }
 
@@ -141,7 +131,7 @@ mod tests {
     fn what_does_not_inflate_to_the_block_is_an_error() {
         let data = b"abcabcabcabc";
         for is_last in [false, true] {
-            let fails = |damage: fn(&mut Block)| {
+            let fails = |damage: fn(&mut Block<Hasher>)| {
                 let mut block = deflated(data, is_last, None);
                 damage(&mut block);
                 Deflater::new(None).check(&block).is_err()
@@ -150,20 +140,10 @@ mod tests {
             assert!(fails(|block| block.data[11] = b'd'));
             assert!(fails(|block| block.data.truncate(11)));
             assert!(fails(|block| block.is_last = !block.is_last));
-            assert!(fails(|block| block.deflated.truncate(block.deflated.len() - 1)));
-            assert!(fails(|block| block.deflated.push(b'x')));
-            assert!(fails(|block| block.deflated.fill(0xff)));
+            assert!(fails(|block| block.packed.truncate(block.packed.len() - 1)));
+            assert!(fails(|block| block.packed.push(b'x')));
+            assert!(fails(|block| block.packed.fill(0xff)));
         }
-    }
-
-    #[test]
-    fn a_cleared_block_is_as_good_as_new() {
-        let mut again = Block { data: b"def".to_vec(), ..deflated(b"abc", true, None).clear() };
-        assert!(again.deflated.is_empty());
-        Deflater::new(None).deflate(&mut again).unwrap();
-        let new = deflated(b"def", false, None);
-        assert_eq!(again.deflated, new.deflated);
-        assert_eq!(again.checksum.finalize(), new.checksum.finalize());
     }
 
     #[test]
@@ -177,7 +157,7 @@ mod tests {
         let words: Vec<u8> = (0..BLOCK).flat_map(|_| format!("{} ", random() % 300).into_bytes()).collect();
         let text = words[..BLOCK].to_vec();
         for (data, level) in [(noise, FAST_LEVEL), (vec![0; BLOCK], FAST_LEVEL), (text, DEFAULT_LEVEL)] {
-            let at = |level| deflated(&data, true, level).deflated;
+            let at = |level| deflated(&data, true, level).packed;
             assert!(at(None) == at(Some(level)));
         }
     }

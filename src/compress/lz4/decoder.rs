@@ -1,90 +1,24 @@
-//! LZ4 frames.
+//! What LZ4 frames contain.
 //!
-//! In: bytes in chunks of any size. Out, one way: one frame of linked blocks of 256 KiB without checksums, as
-//! PostgreSQL writes them. Out, the other way: what frames of any kind contain.
-//!
-//! The library writes into something and reads from something, and gives it back only at its end. So both are
-//! buffers that can be emptied and filled through a shared reference.
+//! The library reads from something, and gives it back only at its end. So that is a buffer that can be filled through a
+//! shared reference.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
-use ::lz4::liblz4::BlockChecksum;
-use ::lz4::{BlockMode, BlockSize, ContentChecksum, Decoder, Encoder, EncoderBuilder};
+use ::lz4::Decoder;
 
-use super::decoder::{DecodeStream, Failure, Step};
-use super::encoder::EncodeStream;
-use super::error::CompressError;
-
-/// Makes one LZ4 frame.
-pub(super) struct Lz4Encoder(Encoder<Sink>);
-
-impl Lz4Encoder {
-    /// For a level between 1 and 12, or the fast compression that is the library's default.
-    pub(super) fn new(level: Option<u32>) -> Result<Self, CompressError> {
-        EncoderBuilder::new()
-            .level(level.unwrap_or(0))
-            .block_size(BlockSize::Max256KB)
-            .block_mode(BlockMode::Linked)
-            .block_checksum(BlockChecksum::NoBlockChecksum)
-            .checksum(ContentChecksum::NoChecksum)
-            .build(Sink::default())
-            .map(Self)
-            .map_err(|error| CompressError::codec(&error))
-    }
-}
-
-impl EncodeStream for Lz4Encoder {
-    fn push(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError> {
-        self.0.write_all(input).map_err(|error| CompressError::codec(&error))?;
-        self.0.writer().drain_to(output);
-        Ok(())
-    }
-
-    fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        self.0.flush().map_err(|error| CompressError::codec(&error))?;
-        self.0.writer().drain_to(output);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        let (sink, result) = self.0.finish();
-        sink.drain_to(output);
-        result.map_err(|error| CompressError::codec(&error))
-    }
-}
-
-/// Where the library writes.
-#[derive(Default)]
-struct Sink(Cell<Vec<u8>>);
-
-impl Sink {
-    fn drain_to(&self, output: &mut Vec<u8>) {
-        let mut bytes = self.0.take();
-        output.append(&mut bytes);
-        self.0.set(bytes);
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::compress::decoder::{DecodeStream, Failure, Step};
+use crate::compress::error::CompressError;
 
 /// Reads frames one behind the other.
-pub(super) struct Lz4Decoder {
+pub(in crate::compress) struct Lz4Decoder {
     /// The frame that is being read or has just ended; none after a failure.
     frame: Option<Decoder<Feed>>,
 }
 
 impl Lz4Decoder {
-    pub(super) fn new() -> Result<Self, CompressError> {
+    pub(in crate::compress) fn new() -> Result<Self, CompressError> {
         let frame = Decoder::new(Feed::default()).map_err(|error| CompressError::corrupt(&error))?;
         Ok(Self { frame: Some(frame) })
     }
