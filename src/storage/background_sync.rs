@@ -25,7 +25,7 @@ const THREADS: usize = 4;
 const MOST_OPEN: usize = 16 << 10;
 
 /// The part of the descriptors that the process may have which files may take: 1 in so many.
-const SHARE_OF_DESCRIPTORS: u64 = 8;
+const SHARE_OF_DESCRIPTORS: u64 = 2;
 
 /// Files that are handed to a thread at a time, so that it is woken less often.
 const MOST_IN_BATCH: usize = 64;
