@@ -58,7 +58,7 @@ fn decode(method: Method, stream: &[u8], size: usize) -> Outcome {
 }
 
 fn encode(method: Method, data: &[u8], size: u8) -> Vec<u8> {
-    let level = (method == Method::Gzip).then_some(i32::from(size % 9) + 1);
+    let level = (method != Method::Zstd).then_some(i32::from(size % 9) + 1);
     let spec = CompressionSpec { level, ..CompressionSpec::of(method) };
     let mut encoder = Encoder::new(&spec).unwrap();
     let mut output = Vec::new();

@@ -19,8 +19,8 @@ use super::zstd::ZstdDecoder;
 ///
 /// The stream is one gzip member, one LZ4 frame or one zstd frame, or several of them one behind the other; other
 /// bytes behind them are an error. Where the chunks end makes no difference. What was whole before an error comes
-/// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside the memory of pieces of output it holds what
-/// the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
+/// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside the memory of up to 16 pieces of
+/// output it holds what the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
 /// of [`LargestWindow::MOST`] unless less is allowed.
 pub struct Decoder {
     method: Method,
@@ -103,7 +103,9 @@ impl Decoder {
         let mut room = self.room();
         let filled = if self.position == Position::Lost { 0 } else { self.fill(&mut room, input) };
         let room = room.freeze();
-        let piece = room.slice(..filled);
+        // Whoever gathers small pieces must not gather the memory of large ones.
+        let is_small = filled < Self::PIECE / 4;
+        let piece = if is_small { Bytes::copy_from_slice(&room[..filled]) } else { room.slice(..filled) };
         self.pieces.push_back(room);
         if self.pieces.len() > Self::MOST_KEPT {
             self.pieces.pop_front();
@@ -159,6 +161,14 @@ impl Decoder {
             Position::Within => Err(CompressError::corrupt(&"unexpected end of data")),
             Position::Lost => Err(self.failure.unwrap_or_else(lost)),
         }
+    }
+}
+
+#[cfg(test)]
+impl Decoder {
+    /// Of how many pieces the memory is kept.
+    pub(super) fn kept_pieces(&self) -> usize {
+        self.pieces.len()
     }
 }
 

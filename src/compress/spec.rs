@@ -16,7 +16,7 @@ pub struct CompressionSpec {
     pub method: Method,
     /// The level in the method's own scale; none is its default.
     pub level: Option<i32>,
-    /// Threads of the zstd library; none is no thread of its own.
+    /// Threads of the zstd library; 0 is no thread of its own, and none leaves it to the encoder.
     pub workers: Option<u32>,
     /// Long-distance matching of zstd.
     pub long_distance: bool,

@@ -14,7 +14,11 @@ use super::error::CompressError;
 use super::largest_window::LargestWindow;
 
 /// Makes one zstd frame.
-pub(super) struct ZstdEncoder(Encoder<'static>);
+pub(super) struct ZstdEncoder {
+    encoder: Encoder<'static>,
+    /// Takes over if there is no thread to be had when the first bytes come; only where nobody asked for threads.
+    without_threads: Option<Encoder<'static>>,
+}
 
 impl ZstdEncoder {
     /// How much room the output gets for each step.
@@ -36,15 +40,14 @@ impl ZstdEncoder {
     /// More threads than these would compress faster than most servers send.
     const MOST_THREADS: usize = 4;
 
-    /// With threads of the library where it has some, as many as wanted or as there are processors, and with matches as
-    /// far away as they can be if so wanted.
+    /// With as many threads of the library as wanted; if nothing is said, up to four at low levels. With matches as far
+    /// away as they can be if so wanted.
     pub(super) fn new(
         level: Option<i32>,
         workers: Option<u32>,
         long_distance: bool,
     ) -> Result<Self, CompressError> {
-        let mut encoder = Encoder::new(level.unwrap_or(DEFAULT_COMPRESSION_LEVEL))
-            .map_err(|error| CompressError::codec(&error))?;
+        let mut encoder = single_threaded(level, long_distance)?;
         if let Some(workers) = workers {
             encoder
                 .set_parameter(CParameter::NbWorkers(workers))
@@ -52,20 +55,15 @@ impl ZstdEncoder {
         }
         let is_small = !long_distance && level.is_none_or(|level| level <= Self::LAST_SMALL_LEVEL);
         let threads = thread::available_parallelism().map_or(1, usize::from).min(Self::MOST_THREADS);
+        let mut without_threads = None;
         if workers.is_none() && is_small && threads > 1 {
+            without_threads = Some(single_threaded(level, long_distance)?);
             // A library without threads refuses them, and does without.
             let _ = encoder
                 .set_parameter(CParameter::NbWorkers(threads as u32))
                 .and_then(|()| encoder.set_parameter(CParameter::JobSize(Self::JOB)));
         }
-        let mut set =
-            |parameter| encoder.set_parameter(parameter).map_err(|error| CompressError::codec(&error));
-        if long_distance {
-            set(CParameter::EnableLongDistanceMatching(true))?;
-        } else if level.is_some_and(|level| level >= Self::FIRST_LARGE_LEVEL) {
-            Self::LARGE_LEVEL_TABLES.into_iter().try_for_each(set)?;
-        }
-        Ok(Self(encoder))
+        Ok(Self { encoder, without_threads })
     }
 
     /// Gives the library room until nothing is left inside.
@@ -91,20 +89,39 @@ impl EncodeStream for ZstdEncoder {
         while input.pos() < input.src.len() {
             output.reserve(Self::ROOM);
             let end = output.len();
-            self.0
-                .run(&mut input, &mut OutBuffer::around_pos(output, end))
-                .map_err(|error| CompressError::codec(&error))?;
+            let ran = self.encoder.run(&mut input, &mut OutBuffer::around_pos(output, end));
+            // The library starts its threads before it takes in the first bytes.
+            match (ran, self.without_threads.take()) {
+                (Err(_), Some(encoder)) => self.encoder = encoder,
+                (ran, _) => drop(ran.map_err(|error| CompressError::codec(&error))?),
+            }
         }
         Ok(())
     }
 
     fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        Self::drain(output, |room| self.0.flush(room))
+        if self.without_threads.is_some() {
+            // Nothing has come yet.
+            return Ok(());
+        }
+        Self::drain(output, |room| self.encoder.flush(room))
     }
 
     fn finish(mut self: Box<Self>, output: &mut Vec<u8>) -> Result<(), CompressError> {
-        Self::drain(output, |room| self.0.finish(room, true))
+        Self::drain(output, |room| self.encoder.finish(room, true))
     }
+}
+
+fn single_threaded(level: Option<i32>, long_distance: bool) -> Result<Encoder<'static>, CompressError> {
+    let level = level.unwrap_or(DEFAULT_COMPRESSION_LEVEL);
+    let mut encoder = Encoder::new(level).map_err(|error| CompressError::codec(&error))?;
+    let mut set = |parameter| encoder.set_parameter(parameter).map_err(|error| CompressError::codec(&error));
+    if long_distance {
+        set(CParameter::EnableLongDistanceMatching(true))?;
+    } else if level >= ZstdEncoder::FIRST_LARGE_LEVEL {
+        ZstdEncoder::LARGE_LEVEL_TABLES.into_iter().try_for_each(set)?;
+    }
+    Ok(encoder)
 }
 
 /// Reads frames one behind the other.
@@ -148,5 +165,26 @@ impl DecodeStream for ZstdDecoder {
             wanted => wanted,
         };
         Ok(Step { written, is_whole: wanted == 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_thread_to_be_had_the_library_does_without() {
+        // The first bytes fail, as they do where the system makes no threads: they are more than announced.
+        let mut encoder = Encoder::new(3).unwrap();
+        encoder.set_parameter(CParameter::NbWorkers(2)).unwrap();
+        encoder.set_pledged_src_size(Some(1)).unwrap();
+        let without_threads = Some(single_threaded(None, false).unwrap());
+        let mut encoder = ZstdEncoder { encoder, without_threads };
+        let (data, mut output) = (vec![7; 1000], Vec::new());
+        encoder.flush(&mut output).unwrap();
+        encoder.push(&data, &mut output).unwrap();
+        encoder.push(&data, &mut output).unwrap();
+        Box::new(encoder).finish(&mut output).unwrap();
+        assert_eq!(::zstd::decode_all(&output[..]).unwrap(), [7; 2000]);
     }
 }

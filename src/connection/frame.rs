@@ -42,13 +42,15 @@ pub struct OutOfSync {
 #[derive(Debug)]
 pub(super) struct Deframer {
     buffer: ReceiveBuffer,
+    /// What is missing of the message at hand, as far as known.
+    missing: usize,
     phase: Phase,
 }
 
 impl Deframer {
     /// An empty one, before the start-up of a session.
     pub(super) fn new() -> Self {
-        Self { buffer: ReceiveBuffer::default(), phase: Phase::Startup }
+        Self { buffer: ReceiveBuffer::default(), missing: 0, phase: Phase::Startup }
     }
 
     /// Changes what is plausible from now on.
@@ -56,9 +58,9 @@ impl Deframer {
         self.phase = phase;
     }
 
-    /// The buffer to read into, with room for at least `room` bytes.
+    /// The buffer to read into, with room for `room` bytes, or a good part of them and the rest of the message at hand.
     pub(super) fn buffer_with_room(&mut self, room: usize) -> &mut BytesMut {
-        self.buffer.with_room(room)
+        self.buffer.with_room(self.missing.max(room / 4), room)
     }
 
     /// What has come and was not handed out.
@@ -76,9 +78,8 @@ impl Deframer {
             return Err(OutOfSync { tag, length });
         }
         let end = HEADER - LENGTH_ITSELF + length as usize;
-        let missing = end.saturating_sub(self.buffer.rest().len());
-        if missing > 0 {
-            self.buffer.make_room(missing);
+        self.missing = end.saturating_sub(self.buffer.rest().len());
+        if self.missing > 0 {
             return Ok(None);
         }
         let mut body = self.buffer.take(end).freeze();

@@ -47,12 +47,22 @@ impl<N: Default> Block<N> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Bytes that nothing can be said about.
+    pub(in crate::compress) fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
 
     /// Turns the data round.
     #[derive(Clone)]
-    pub(super) struct Reverse;
+    pub(in crate::compress) struct Reverse;
 
     impl Packer for Reverse {
         type Note = usize;

@@ -7,8 +7,8 @@ use super::workers::{Promise, Workers};
 use super::{Block, Packer};
 use crate::compress::error::CompressError;
 
-/// More threads than these would compress faster than any server sends.
-const MOST_THREADS: usize = 16;
+/// More threads than these would compress faster than servers send, and take more memory than is promised.
+const MOST_THREADS: usize = 8;
 
 /// Holds at most two blocks for each thread, and the one that is being filled. The first block is compressed here if it
 /// is the last: short streams need no threads.

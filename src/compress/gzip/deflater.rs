@@ -118,6 +118,7 @@ impl Packer for Deflater {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compress::blocks::tests::noise;
 
     const BLOCK: usize = Deflater::LENGTH;
 
@@ -148,17 +149,25 @@ mod tests {
 
     #[test]
     fn the_default_level_is_left_where_it_gains_nothing() {
-        let mut state = 1_u64;
-        let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) as u32
-        };
-        let noise: Vec<u8> = (0..BLOCK).map(|_| random() as u8).collect();
-        let words: Vec<u8> = (0..BLOCK).flat_map(|_| format!("{} ", random() % 300).into_bytes()).collect();
+        let noise = noise(BLOCK);
+        let words: Vec<u8> = noise.iter().flat_map(|byte| format!("{byte} ").into_bytes()).collect();
         let text = words[..BLOCK].to_vec();
         for (data, level) in [(noise, FAST_LEVEL), (vec![0; BLOCK], FAST_LEVEL), (text, DEFAULT_LEVEL)] {
             let at = |level| deflated(&data, true, level).packed;
             assert!(at(None) == at(Some(level)));
+        }
+    }
+
+    #[test]
+    fn one_block_leaves_nothing_behind_for_the_next() {
+        let text: Vec<u8> = (0..30_000_u32).flat_map(|i| (i % 777).to_string().into_bytes()).collect();
+        for level in [None, Some(1), Some(4), Some(9)] {
+            let mut deflater = Deflater::new(level);
+            for data in [&text[..], &noise(100_000), b"", &text] {
+                let mut block = Block { data: data.to_vec(), ..Block::default() };
+                deflater.pack(&mut block).unwrap();
+                assert!(block.packed == deflated(data, false, level).packed);
+            }
         }
     }
 }

@@ -101,6 +101,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::compress::blocks::tests::noise;
 
     fn encode(level: Option<u32>, data: &[u8], chunk: usize) -> Vec<u8> {
         let mut encoder = Box::new(Lz4Encoder::new(level).unwrap());
@@ -110,15 +111,6 @@ mod tests {
         }
         encoder.finish(&mut output).unwrap();
         output
-    }
-
-    fn noise(length: usize) -> Vec<u8> {
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) as u8
-        };
-        (0..length).map(|_| next()).collect()
     }
 
     #[test]
@@ -143,5 +135,19 @@ mod tests {
     fn bb_154_the_bytes_do_not_depend_on_the_chunks() {
         let data: Vec<u8> = (0..3_000_000_u64).map(|i| (i * i / 1000 % 251) as u8).collect();
         assert!(encode(None, &data, 1000) == encode(None, &data, usize::MAX));
+    }
+
+    #[test]
+    fn bb_154_a_flush_at_the_end_of_a_block_ends_nothing() {
+        let data = noise(3 * Lz4Packer::LENGTH);
+        let mut encoder = Box::new(Lz4Encoder::new(None).unwrap());
+        let mut output = Vec::new();
+        for block in data.chunks(Lz4Packer::LENGTH) {
+            encoder.push(block, &mut output).unwrap();
+            encoder.flush(&mut output).unwrap();
+            encoder.flush(&mut output).unwrap();
+        }
+        encoder.finish(&mut output).unwrap();
+        assert!(output == encode(None, &data, usize::MAX));
     }
 }
