@@ -72,7 +72,7 @@ impl Encoder {
 }
 
 fn failed() -> CompressError {
-    CompressError::codec(&"the data before could not be compressed")
+    CompressError::Codec("the data before could not be compressed".to_owned())
 }
 
 fn begin(spec: &CompressionSpec) -> Result<Box<dyn EncodeStream>, CompressError> {
@@ -105,7 +105,11 @@ mod tests {
 
     impl EncodeStream for Failing {
         fn push(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<(), CompressError> {
-            if std::mem::replace(&mut self.0, true) { Ok(()) } else { Err(CompressError::codec(&"once")) }
+            if std::mem::replace(&mut self.0, true) {
+                Ok(())
+            } else {
+                Err(CompressError::Codec("once".to_owned()))
+            }
         }
 
         fn flush(&mut self, output: &mut Vec<u8>) -> Result<(), CompressError> {

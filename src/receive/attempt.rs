@@ -144,7 +144,9 @@ impl<'a> Attempts<'a> {
         let outcome = match (outcome, closed.and(released)) {
             // What was lost on this side weighs more than why the other side was lost.
             (Err(ReceiveError::Disk(error)), _) | (_, Err(error)) => Err(error.into()),
-            (Err(ReceiveError::Client(error)), Ok(())) => Err(self.explain(config, error, &course).await),
+            (Err(ReceiveError::Client(error)), Ok(())) => {
+                Err(Box::pin(self.explain(config, error, &course)).await)
+            }
             (outcome, Ok(())) => outcome,
         };
         course.ended(archive, outcome)

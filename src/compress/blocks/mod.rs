@@ -34,6 +34,7 @@ pub(super) struct Block<N> {
     /// The data, compressed.
     pub(super) packed: Vec<u8>,
     /// What else is known of the data.
+    #[cfg_attr(not(feature = "gzip"), allow(dead_code, reason = "LZ4 has nothing to note"))]
     pub(super) note: N,
 }
 
