@@ -20,8 +20,8 @@ use super::zstd::ZstdDecoder;
 /// The stream is one gzip member, one LZ4 frame or one zstd frame, or several of them one behind the other; other
 /// bytes behind them are an error. Where the chunks end makes no difference. What was whole before an error comes
 /// out: of LZ4 and zstd up to the last block, of gzip up to the last byte. Beside the memory of up to 16 pieces of
-/// output it holds what the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the stream declares,
-/// of [`LargestWindow::MOST`] unless less is allowed.
+/// output it holds what the method needs: 32 KiB for gzip, up to 8 MiB for LZ4, and for zstd the window that the
+/// stream declares, of [`LargestWindow::MOST`] unless less is allowed.
 pub struct Decoder {
     method: Method,
     stream: Box<dyn DecodeStream>,

@@ -92,7 +92,7 @@ impl EncodeStream for ZstdEncoder {
             let ran = self.encoder.run(&mut input, &mut OutBuffer::around_pos(output, end));
             // The library starts its threads before it takes in the first bytes.
             match (ran, self.without_threads.take()) {
-                (Err(_), Some(encoder)) => self.encoder = encoder,
+                (Err(_), Some(encoder)) if input.pos() == 0 && output.len() == end => self.encoder = encoder,
                 (ran, _) => drop(ran.map_err(|error| CompressError::codec(&error))?),
             }
         }

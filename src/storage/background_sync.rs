@@ -21,17 +21,22 @@ use super::sync_policy::SyncPolicy;
 /// Each waits for the disk most of the time; more of them gain nothing on one disk.
 const THREADS: usize = 4;
 
-/// The most files that stay open until the end.
+/// The most files that are open at a time.
 const MOST_OPEN: usize = 16 << 10;
 
-/// The part of the descriptors that the process may have which files may take: 1 in so many.
-const SHARE_OF_DESCRIPTORS: u64 = 2;
+/// The part of the descriptors that the process may have which files may take: 1 in so many. Each may keep the directory
+/// open that it lies in, and nobody else.
+const SHARE_OF_DESCRIPTORS: u64 = 4;
 
 /// Files that are handed to a thread at a time, so that it is woken less often.
 const MOST_IN_BATCH: usize = 64;
 
 /// Batches that wait for a thread.
 const WAITING_BATCHES: usize = 4;
+
+/// Batches whose files are open besides those that wait for the end: in line, being gathered, and one that each thread
+/// syncs.
+const BATCHES: usize = WAITING_BATCHES + 1 + THREADS;
 
 /// A file of this size in bytes has so much to wait for that it is synced as soon as it is complete.
 const LARGE: u64 = 4 << 20;
@@ -64,7 +69,7 @@ struct Shared {
 impl BackgroundSync {
     /// Starts the threads; none where nothing is to be synced.
     pub fn start(policy: SyncPolicy) -> Result<Self, StorageError> {
-        let most_open = most_open();
+        let (most_open, batch_size) = shares(most_open());
         let (queue, batches) = sync_channel(WAITING_BATCHES);
         let shared = Arc::new(Shared {
             policy,
@@ -82,7 +87,6 @@ impl BackgroundSync {
         };
         let threads = (0..threads).map(start_thread).collect::<Result<Vec<_>, _>>()?;
         let queue = policy.syncs_each().then_some(queue);
-        let batch_size = (most_open / 8).clamp(1, MOST_IN_BATCH);
         Ok(Self { batch: Vec::new(), batch_size, queue, threads, shared })
     }
 
@@ -127,6 +131,12 @@ impl BackgroundSync {
             let _ = thread.join();
         }
     }
+}
+
+/// How many of so many open files may wait for the end, and how many are handed over at a time.
+fn shares(most_open: usize) -> (usize, usize) {
+    let batch_size = (most_open / 4 / BATCHES).clamp(1, MOST_IN_BATCH);
+    (most_open.saturating_sub(BATCHES * batch_size), batch_size)
 }
 
 /// A user can have allowed the process very few descriptors.
@@ -212,6 +222,14 @@ mod tests {
                 sync.sync(file).unwrap();
             }
             sync.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn no_more_files_are_open_than_may_be() {
+        for most_open in [BATCHES, 16, 64, 256, 1000, MOST_OPEN] {
+            let (waiting, batch_size) = shares(most_open);
+            assert!(batch_size >= 1 && waiting + BATCHES * batch_size <= most_open, "{most_open}");
         }
     }
 
