@@ -121,6 +121,7 @@ fn unescape(field: &[u8]) -> Zeroizing<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use std::process::{Command, Stdio};
 
@@ -210,8 +211,15 @@ mod tests {
 
     #[test]
     fn cn_079_a_file_that_does_not_tell_its_size_is_read() {
-        let mut process =
-            Command::new("cat").env("PASSWORD_FILE", "\n*:*:*:*:pw\n").stdin(Stdio::piped()).spawn().unwrap();
+        let mut process = Command::new("cat")
+            .env("PASSWORD_FILE", "\n*:*:*:*:pw\n")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // While it is being started it has no environment yet.
+        process.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        process.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let path = PathBuf::from(format!("/proc/{}/environ", process.id()));
         assert_eq!(path.metadata().unwrap().len(), 0);
         assert_eq!(look_up(&path, KEY), Ok(Some(Password::from("pw"))));
