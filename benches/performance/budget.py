@@ -14,8 +14,9 @@ from pathlib import Path
 
 from cluster import Failed, server_user
 
-# How far a figure may be above its budget.
-ROOM = {"instructions": 1.05, "file_calls": 1.02}
+# How far a figure may be above its budget: by a factor, and by a number beside it. The runtime and the threads make a
+# handful of calls more or less from run to run.
+ROOM = {"instructions": (1.05, 0), "file_calls": (1.02, 20)}
 
 # Those that move data or wait for some are not counted: how much comes with one read depends on the other side.
 FILE_CALLS = {
@@ -39,7 +40,7 @@ class Work:
         return [
             f"{name}: {value:.0f}, and the budget is {budget[name]:.0f}"
             for name, value in asdict(self).items()
-            if value > budget[name] * ROOM[name]
+            if value > budget[name] * ROOM[name][0] + ROOM[name][1]
         ]
 
 
