@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
+use crate::types::Crc32c;
+
 /// The longest checksum, that of SHA-512, in bytes.
 const LONGEST: usize = 64;
 
@@ -131,7 +133,7 @@ pub struct Checksummer(State);
 #[derive(Clone, Debug)]
 enum State {
     None,
-    Crc32c(u32),
+    Crc32c(Crc32c),
     Sha224(Sha224),
     Sha256(Sha256),
     Sha384(Sha384),
@@ -143,7 +145,7 @@ impl Checksummer {
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
         Self(match algorithm {
             ChecksumAlgorithm::None => State::None,
-            ChecksumAlgorithm::Crc32c => State::Crc32c(0),
+            ChecksumAlgorithm::Crc32c => State::Crc32c(Crc32c::new()),
             ChecksumAlgorithm::Sha224 => State::Sha224(Sha224::new()),
             ChecksumAlgorithm::Sha256 => State::Sha256(Sha256::new()),
             ChecksumAlgorithm::Sha384 => State::Sha384(Sha384::new()),
@@ -155,7 +157,7 @@ impl Checksummer {
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::None => {}
-            State::Crc32c(crc) => *crc = crc32c::crc32c_append(*crc, bytes),
+            State::Crc32c(crc) => crc.update(bytes),
             State::Sha224(sha) => sha.update(bytes),
             State::Sha256(sha) => sha.update(bytes),
             State::Sha384(sha) => sha.update(bytes),
@@ -172,7 +174,7 @@ impl Checksummer {
         };
         match self.0 {
             State::None => Checksum::NONE,
-            State::Crc32c(crc) => checksum(ChecksumAlgorithm::Crc32c, &crc.to_le_bytes()),
+            State::Crc32c(crc) => checksum(ChecksumAlgorithm::Crc32c, &crc.value().to_le_bytes()),
             State::Sha224(sha) => checksum(ChecksumAlgorithm::Sha224, &sha.finalize()),
             State::Sha256(sha) => checksum(ChecksumAlgorithm::Sha256, &sha.finalize()),
             State::Sha384(sha) => checksum(ChecksumAlgorithm::Sha384, &sha.finalize()),

@@ -3,6 +3,7 @@
 //! Everything here is a small value with a private field: a value that exists is a valid one, and
 //! `Display` prints what PostgreSQL prints. Nothing here does I/O.
 
+mod crc32c;
 mod lsn;
 mod os_error;
 mod password;
@@ -12,6 +13,7 @@ mod system_id;
 mod timeline_id;
 mod with_causes;
 
+pub(crate) use crc32c::Crc32c;
 pub use lsn::{Lsn, ParseLsnError};
 pub use os_error::OsError;
 pub use password::Password;

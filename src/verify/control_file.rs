@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::types::{OsError, SystemId};
+use crate::types::{Crc32c, OsError, SystemId};
 
 /// The path of the control file in a backup.
 pub(super) const CONTROL_FILE: &[u8] = b"global/pg_control";
@@ -116,7 +116,7 @@ pub(super) fn check(
         return Err(ControlFileFault::TooShort { place, len: data.len() });
     };
     let number = |at: usize| u32::from_ne_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
-    let crc_is_at = |at: usize| crc32c::crc32c(&data[..at]) == number(at);
+    let crc_is_at = |at: usize| Crc32c::of(&data[..at]) == number(at);
     let version = number(8);
     match LAYOUTS.iter().find(|(known, _)| *known == version) {
         Some((_, at)) if crc_is_at(*at) => {}

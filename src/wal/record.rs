@@ -15,7 +15,7 @@
 
 use super::error::{PageFault, RecordFault, WalError};
 use super::page_header::{PageFormat, PageHeader};
-use crate::types::Lsn;
+use crate::types::{Crc32c, Lsn};
 
 const LENGTH: usize = 4;
 const HEADER: usize = 24;
@@ -30,6 +30,8 @@ const KIND: u8 = 0xF0;
 #[derive(Clone, Debug)]
 pub(super) struct Records {
     stage: Stage,
+    /// Of that part of the record's body which has passed.
+    crc: Crc32c,
     /// Where the first complete record begins.
     first: Option<Lsn>,
     /// Where the last complete record begins.
@@ -50,7 +52,7 @@ enum Stage {
     /// Some bytes of a record's header are there, fewer than all.
     Header { at: Lsn, bytes: [u8; HEADER], gathered: usize },
     /// The header is there and so many bytes are missing, at least 1.
-    Body { record: RecordHeader, missing: u32, crc: u32 },
+    Body { record: RecordHeader, missing: u32 },
     /// A record said that nothing follows in its segment.
     Switched,
     /// There is no record where one could begin.
@@ -79,7 +81,8 @@ pub(super) enum Course {
 impl Records {
     /// Records from `first` on.
     pub(super) fn new(first: Lsn) -> Self {
-        Self { stage: Stage::Before, first: None, previous: None, end: first, enough: None }
+        let (stage, crc) = (Stage::Before, Crc32c::new());
+        Self { stage, crc, first: None, previous: None, end: first, enough: None }
     }
 
     pub(super) fn end(&self) -> Lsn {
@@ -187,7 +190,9 @@ impl Records {
         let Some(body) = length.and_then(|length| rest.get(..length)) else { return Ok(None) };
         self.check_link(record, format)?;
         let taken = padding + HEADER + body.len();
-        self.complete(record, crc32c::crc32c(body), position + taken as u64, format)?;
+        self.crc.restart();
+        self.crc.update(body);
+        self.complete(record, position + taken as u64, format)?;
         Ok(Some(taken))
     }
 
@@ -217,13 +222,13 @@ impl Records {
                 }
                 Ok(taken)
             }
-            Stage::Body { record, missing, crc } => {
+            Stage::Body { record, missing } => {
                 let taken = data.len().min(*missing as usize);
-                *crc = crc32c::crc32c_append(*crc, &data[..taken]);
+                self.crc.update(&data[..taken]);
                 *missing -= taken as u32;
                 if *missing == 0 {
-                    let (record, crc) = (*record, *crc);
-                    self.complete(record, crc, position + taken as u64, format)?;
+                    let record = *record;
+                    self.complete(record, position + taken as u64, format)?;
                 }
                 Ok(taken)
             }
@@ -259,10 +264,11 @@ impl Records {
     /// The header is complete, and the body begins here; without one the record ends here.
     fn begin_body(&mut self, record: RecordHeader, at: Lsn, format: PageFormat) -> Result<(), WalError> {
         self.check_link(record, format)?;
+        self.crc.restart();
         match record.length(format) - HEADER as u32 {
-            0 => self.complete(record, 0, at, format),
+            0 => self.complete(record, at, format),
             missing => {
-                self.stage = Stage::Body { record, missing, crc: 0 };
+                self.stage = Stage::Body { record, missing };
                 Ok(())
             }
         }
@@ -277,16 +283,10 @@ impl Records {
         Ok(())
     }
 
-    /// The last byte of the record has passed.
-    fn complete(
-        &mut self,
-        record: RecordHeader,
-        crc_of_body: u32,
-        end: Lsn,
-        format: PageFormat,
-    ) -> Result<(), WalError> {
-        let crc = crc32c::crc32c_append(crc_of_body, &record.bytes[..CHECKSUM_AT]);
-        if crc != format.u32(&record.bytes, CHECKSUM_AT) {
+    /// The last byte of the record has passed, and its body was summed up.
+    fn complete(&mut self, record: RecordHeader, end: Lsn, format: PageFormat) -> Result<(), WalError> {
+        self.crc.update(&record.bytes[..CHECKSUM_AT]);
+        if self.crc.value() != format.u32(&record.bytes, CHECKSUM_AT) {
             return Err(WalError::Record { at: record.at, reason: RecordFault::Checksum });
         }
         self.first = self.first.or(Some(record.at));

@@ -4,7 +4,7 @@ use super::compressor::{Decoded, decode};
 use super::identity::{self, Origin};
 use super::names::FileName;
 use crate::storage::{Directory, StorageError};
-use crate::types::{Lsn, SegmentSize, WalFileName};
+use crate::types::{Crc32c, Lsn, SegmentSize, WalFileName};
 use crate::wal::{PageFault, RecordReader, WalError};
 
 /// How much of a file is read at a time.
@@ -166,12 +166,12 @@ pub(super) fn checksum(
     file: &FileName,
     length: u64,
 ) -> Result<Option<u32>, StorageError> {
-    let mut checksum = 0;
+    let mut checksum = Crc32c::new();
     let poured = pour(directory, file, length, &mut |data| {
-        checksum = crc32c::crc32c_append(checksum, data);
+        checksum.update(data);
         Ok(())
     })?;
-    Ok((poured.length == length).then_some(checksum))
+    Ok((poured.length == length).then(|| checksum.value()))
 }
 
 /// Looks for sectors without anything in them.
