@@ -14,9 +14,10 @@ use super::zstd::ZstdEncoder;
 
 /// Compresses one stream.
 ///
-/// gzip and LZ4 use a thread for each processor, up to 8; zstd as many as the specification says, and without that up to
-/// four at levels up to 9. They end when the encoder is dropped. Methods wait for them and for nothing else. After an
-/// error the stream cannot be made whole, and nothing but an error comes any more.
+/// gzip and LZ4 use up to 8 threads and no more than there are processors, LZ4 at its fastest level half as many; zstd
+/// as many as the specification says, and without that up to four at levels up to 9. They end when the encoder is
+/// dropped. Methods wait for them and for nothing else. After an error the stream cannot be made whole, and nothing but
+/// an error comes any more.
 pub struct Encoder {
     method: Method,
     stream: Box<dyn EncodeStream>,

@@ -15,10 +15,15 @@ pub(super) trait Packer: Clone + Send + 'static {
     /// What is known of a block besides its bytes.
     type Note: Default + Send;
 
-    /// The length of a block; the last one may be shorter.
+    /// The length of a block, always the same; the last one may be shorter.
     ///
     /// Smaller blocks pack worse, larger ones need more memory and leave threads idle at the end of a stream.
-    const LENGTH: usize;
+    fn length(&self) -> usize;
+
+    /// How many threads are worth having on a machine with so many processors.
+    fn threads(&self, processors: usize) -> usize {
+        processors
+    }
 
     /// Compresses `data` into `packed`, which is empty; the same data gives the same bytes.
     fn pack(&mut self, block: &mut Block<Self::Note>) -> Result<(), CompressError>;
@@ -67,7 +72,10 @@ pub(super) mod tests {
 
     impl Packer for Reverse {
         type Note = usize;
-        const LENGTH: usize = 1000;
+
+        fn length(&self) -> usize {
+            1000
+        }
 
         fn pack(&mut self, block: &mut Block<usize>) -> Result<(), CompressError> {
             block.packed.extend(block.data.iter().rev());

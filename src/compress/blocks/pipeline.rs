@@ -26,10 +26,11 @@ pub(in crate::compress) struct Pipeline<P: Packer> {
 }
 
 impl<P: Packer> Pipeline<P> {
-    /// With a thread for each processor.
+    /// With as many threads as the method makes use of.
     pub(in crate::compress) fn new(packer: P) -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self::with_threads(packer, processors.min(MOST_THREADS))
+        let threads = packer.threads(processors).clamp(1, MOST_THREADS);
+        Self::with_threads(packer, threads)
     }
 
     /// With so many threads; one is the caller's own.
@@ -43,16 +44,17 @@ impl<P: Packer> Pipeline<P> {
         mut input: &[u8],
         ready: &mut impl FnMut(&Block<P::Note>),
     ) -> Result<(), CompressError> {
+        let length = self.packer.length();
         while !input.is_empty() {
             // A block is compressed when it is known that it is not the last.
-            if self.filling().data.len() == P::LENGTH {
+            if self.filling().data.len() == length {
                 self.compress(ready)?;
             }
             let data = &mut self.filling().data;
             if data.is_empty() {
-                data.reserve_exact(P::LENGTH);
+                data.reserve_exact(length);
             }
-            let (taken, rest) = input.split_at(input.len().min(P::LENGTH - data.len()));
+            let (taken, rest) = input.split_at(input.len().min(length - data.len()));
             data.extend_from_slice(taken);
             input = rest;
         }
@@ -129,10 +131,10 @@ mod tests {
 
     #[test]
     fn blocks_come_in_order_whatever_the_threads_and_chunks() {
-        for length in [0, 1, Reverse::LENGTH, Reverse::LENGTH + 1, 50 * Reverse::LENGTH + 7] {
+        for length in [0, 1, Reverse.length(), Reverse.length() + 1, 50 * Reverse.length() + 7] {
             let data: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
             let expected: Vec<Vec<u8>> =
-                data.chunks(Reverse::LENGTH).map(|block| block.iter().rev().copied().collect()).collect();
+                data.chunks(Reverse.length()).map(|block| block.iter().rev().copied().collect()).collect();
             for (threads, chunk) in [(1, 7), (2, length.max(1)), (3, 1001), (16, 100)] {
                 let mut pipeline = Pipeline::with_threads(Reverse, threads);
                 let (mut blocks, mut last) = (Vec::new(), Vec::new());

@@ -8,6 +8,9 @@ use sirocco::deflate::{Encoder, Flush, Level, TABLES_LEN};
 use crate::compress::blocks::{Block, Packer};
 use crate::compress::error::CompressError;
 
+/// The length of a block.
+pub(super) const BLOCK: usize = 512 << 10;
+
 /// zlib's.
 const DEFAULT_LEVEL: u32 = 6;
 
@@ -75,7 +78,7 @@ impl Deflater {
         let deflated = &block.packed[..];
         self.inflater.reset(false);
         self.inflated.clear();
-        self.inflated.reserve_exact(Self::LENGTH + 1);
+        self.inflated.reserve_exact(BLOCK + 1);
         let status = self
             .inflater
             .decompress_vec(deflated, &mut self.inflated, FlushDecompress::Sync)
@@ -102,7 +105,9 @@ impl Packer for Deflater {
     /// The checksum of the data.
     type Note = Hasher;
 
-    const LENGTH: usize = 512 << 10;
+    fn length(&self) -> usize {
+        BLOCK
+    }
 
     /// What is packed ends on a byte.
     fn pack(&mut self, block: &mut Block<Hasher>) -> Result<(), CompressError> {
@@ -119,8 +124,6 @@ impl Packer for Deflater {
 mod tests {
     use super::*;
     use crate::compress::blocks::tests::noise;
-
-    const BLOCK: usize = Deflater::LENGTH;
 
     fn deflated(data: &[u8], is_last: bool, level: Option<u32>) -> Block<Hasher> {
         let mut block = Block { data: data.to_vec(), is_last, ..Block::default() };

@@ -81,10 +81,8 @@ mod tests {
 
     use flate2::bufread::GzDecoder;
 
+    use super::super::deflater::BLOCK;
     use super::*;
-    use crate::compress::blocks::Packer;
-
-    const BLOCK: usize = Deflater::LENGTH;
 
     fn with_threads(level: Option<u32>, threads: usize) -> GzipEncoder {
         let blocks = Pipeline::with_threads(Deflater::new(level), threads);

@@ -1,7 +1,7 @@
 //! LZ4 frames.
 //!
-//! In: bytes in chunks of any size. Out, one way: one frame, made by several threads, of blocks of 256 KiB as PostgreSQL
-//! writes them, but none of which refers to another. Out, the other way: what frames of any kind contain.
+//! In: bytes in chunks of any size. Out, one way: one frame of blocks, none of which refers to another, so that several
+//! threads can make them. Out, the other way: what frames of any kind contain.
 //!
 //! | bytes | what |
 //! |---|---|
