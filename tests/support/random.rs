@@ -17,6 +17,11 @@ impl Random {
             Err(_) => getrandom::u64().unwrap(),
         };
         eprintln!("PGSIPHON_SEED={seed}");
+        Self::of_seed(seed)
+    }
+
+    /// The same numbers each time.
+    pub fn of_seed(seed: u64) -> Self {
         Self { state: seed }
     }
 
