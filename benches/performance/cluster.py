@@ -88,7 +88,8 @@ class Cluster:
             self.stop("fast")
         self._make_certificate()
         sizes = [file.stat().st_size for file in self.data.rglob("*") if self._counts(file)]
-        self.description = f"{sum(sizes) / 1e9:.2f} GB in {len(sizes)} files"
+        self.size = sum(sizes)
+        self.description = f"{self.size / 1e9:.2f} GB in {len(sizes)} files"
         self._start("-c ssl=on -c listen_addresses=127.0.0.1")
 
     def conninfo(self, tls: bool) -> str:
