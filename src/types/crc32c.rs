@@ -5,33 +5,72 @@ use crc_fast::{CrcAlgorithm, Digest};
 /// The checksum that PostgreSQL takes of WAL records, of its control file and, unless told otherwise, of the files in a
 /// backup (CRC-32C, also called Castagnoli's or iSCSI's), made while bytes pass.
 #[derive(Clone)]
-pub(crate) struct Crc32c(Digest);
+pub(crate) struct Crc32c(State);
+
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and a box costs more than their room")]
+enum State {
+    /// By the instructions for this checksum, or by tables where there are none.
+    Narrow(u32),
+    /// By AVX-512.
+    Wide(Digest),
+}
 
 impl Crc32c {
     /// Of no bytes yet.
     pub(crate) fn new() -> Self {
-        Self(Digest::new(CrcAlgorithm::Crc32Iscsi))
+        Self(if is_wide() { State::wide() } else { State::Narrow(0) })
     }
 
     /// Of these bytes alone.
     pub(crate) fn of(bytes: &[u8]) -> u32 {
-        crc_fast::crc32_iscsi(bytes)
+        crc32c::crc32c(bytes)
     }
 
     /// Forgets the bytes so far, for less than what a new one costs.
     pub(crate) fn restart(&mut self) {
-        self.0.reset();
+        match &mut self.0 {
+            State::Narrow(crc) => *crc = 0,
+            State::Wide(digest) => digest.reset(),
+        }
     }
 
     /// Takes in the next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        match &mut self.0 {
+            State::Narrow(crc) => *crc = crc32c::crc32c_append(*crc, bytes),
+            State::Wide(digest) => digest.update(bytes),
+        }
     }
 
     /// The checksum of all bytes taken in.
     pub(crate) fn value(&self) -> u32 {
-        self.0.finalize() as u32
+        match &self.0 {
+            State::Narrow(crc) => *crc,
+            State::Wide(digest) => digest.finalize() as u32,
+        }
     }
+}
+
+impl State {
+    fn wide() -> Self {
+        Self::Wide(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    }
+}
+
+/// Whether the processor has what crc-fast is several times faster with. Where it lacks less than that, crc-fast falls
+/// back to tables although there are instructions for this very checksum.
+#[cfg(target_arch = "x86_64")]
+fn is_wide() -> bool {
+    is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("vpclmulqdq")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("sse4.2")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_wide() -> bool {
+    false
 }
 
 impl fmt::Debug for Crc32c {
@@ -50,31 +89,33 @@ mod tests {
     #[test]
     fn it_is_castagnolis() {
         assert_eq!(Crc32c::of(b"123456789"), 0xE306_9283);
-        assert_eq!(Crc32c::of(b""), 0);
-        assert_eq!(Crc32c::new().value(), 0);
+        for state in [State::Narrow(0), State::wide()] {
+            let mut crc = Crc32c(state);
+            assert_eq!(crc.value(), 0);
+            crc.update(b"123456789");
+            assert_eq!(crc.value(), 0xE306_9283);
+        }
     }
 
     proptest! {
         #[test]
-        fn it_is_what_another_implementation_says_however_the_bytes_come(
-            parts in proptest::collection::vec(
-                prop_oneof![
-                    proptest::collection::vec(any::<u8>(), 0..100),
-                    proptest::collection::vec(any::<u8>(), 100..20_000),
-                ],
-                0..6,
-            ),
+        fn both_ways_give_the_same_however_the_bytes_come(
+            bytes in proptest::collection::vec(any::<u8>(), 0..50_000),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..6),
         ) {
-            let all = parts.concat();
-            let mut crc = Crc32c::new();
-            for _ in 0..2 {
-                crc.restart();
-                for part in &parts {
-                    crc.update(part);
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            for state in [State::Narrow(0), State::wide()] {
+                let mut crc = Crc32c(state);
+                for _ in 0..2 {
+                    crc.restart();
+                    for cut in cuts.windows(2) {
+                        crc.update(&bytes[cut[0]..cut[1]]);
+                    }
+                    prop_assert_eq!(crc.value(), Crc32c::of(&bytes));
                 }
-                prop_assert_eq!(crc.value(), crc32c::crc32c(&all));
             }
-            prop_assert_eq!(Crc32c::of(&all), crc.value());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The words of the field as types: positions, timelines, segments, versions, secrets.
 //!
-//! Everything here is a small value with a private field: a value that exists is a valid one, and
-//! `Display` prints what PostgreSQL prints. Nothing here does I/O.
+//! Everything public here is a small value with a private field: a value that exists is a valid one, and
+//! `Display` prints what PostgreSQL prints. Beside them is the checksum that several modules take. Nothing here does I/O.
 
 mod crc32c;
 mod lsn;
