@@ -3,7 +3,8 @@
 //! A message is a type byte, a length of four bytes that counts itself, and a body. Bodies are slices of
 //! the receive buffer, not copies. No length is believed beyond what the phase makes plausible.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::receive_buffer::ReceiveBuffer;
 
@@ -42,6 +43,8 @@ pub struct OutOfSync {
 #[derive(Debug)]
 pub(super) struct Deframer {
     buffer: ReceiveBuffer,
+    /// How long the message at hand is, or the one before if that is not known.
+    length: usize,
     /// What is missing of the message at hand, as far as known.
     missing: usize,
     phase: Phase,
@@ -50,7 +53,7 @@ pub(super) struct Deframer {
 impl Deframer {
     /// An empty one, before the start-up of a session.
     pub(super) fn new() -> Self {
-        Self { buffer: ReceiveBuffer::default(), missing: 0, phase: Phase::Startup }
+        Self { buffer: ReceiveBuffer::default(), length: 0, missing: 0, phase: Phase::Startup }
     }
 
     /// Changes what is plausible from now on.
@@ -61,6 +64,16 @@ impl Deframer {
     /// The buffer to read into, with room for `room` bytes, or a good part of them and the rest of the message at hand.
     pub(super) fn buffer_with_room(&mut self, room: usize) -> &mut BytesMut {
         self.buffer.with_room(self.missing.max(room / 4), room)
+    }
+
+    /// The same for a read, which stops at the end of a message that takes up a good part of the room, and takes the next
+    /// one to be as long: the beginning of a message that does not fit any more has to be moved to another buffer.
+    pub(super) fn buffer_to_read(&mut self, room: usize) -> Limit<&mut BytesMut> {
+        if self.length <= room / 4 {
+            return self.buffer_with_room(room).limit(usize::MAX);
+        }
+        let wanted = if self.missing > 0 { self.missing } else { self.length.min(room) };
+        self.buffer.with_room(wanted, room).limit(wanted)
     }
 
     /// What has come and was not handed out.
@@ -78,6 +91,7 @@ impl Deframer {
             return Err(OutOfSync { tag, length });
         }
         let end = HEADER - LENGTH_ITSELF + length as usize;
+        self.length = end;
         self.missing = end.saturating_sub(self.buffer.rest().len());
         if self.missing > 0 {
             return Ok(None);
@@ -151,6 +165,27 @@ mod tests {
         refused(Phase::Startup, b'H', 0x5454_502f);
     }
 
+    #[test]
+    fn no_part_of_a_large_message_has_to_be_moved() {
+        const ROOM: usize = 1000;
+        let messages: Vec<_> = (0..20).map(|number| (b'd', vec![number; 400])).collect();
+        let stream = encode(&messages);
+        let (mut rest, mut taken, mut deframer) = (&stream[..], 0, established());
+        while !rest.is_empty() {
+            // All that there is room for has come.
+            let mut buffer = deframer.buffer_to_read(ROOM);
+            let (read, left) = rest.split_at(rest.len().min(buffer.chunk_mut().len()));
+            buffer.put_slice(read);
+            rest = left;
+            while deframer.next().unwrap().is_some() {
+                taken += 1;
+            }
+            // Only the first read did not know.
+            assert!(deframer.rest().is_empty() || taken == 2, "{taken}");
+        }
+        assert_eq!(taken, messages.len());
+    }
+
     proptest! {
         #[test]
         fn cn_303_any_split_gives_the_same_messages(
@@ -168,6 +203,29 @@ mod tests {
             }
             prop_assert_eq!(seen, messages);
             prop_assert!(deframer.rest().is_empty());
+        }
+
+        #[test]
+        fn any_reads_give_the_same_messages(
+            lengths in prop::collection::vec(prop_oneof![0..100usize, 900..1100usize, 0..5000usize], 0..20),
+            room in prop_oneof![100..2000usize],
+            most in 1..3000usize,
+        ) {
+            let messages: Vec<_> =
+                lengths.iter().enumerate().map(|(number, &length)| (b'd', vec![number as u8; length])).collect();
+            let stream = encode(&messages);
+            let (mut rest, mut seen, mut deframer) = (&stream[..], Vec::new(), established());
+            while !rest.is_empty() {
+                let mut buffer = deframer.buffer_to_read(room);
+                let (read, left) = rest.split_at(rest.len().min(most).min(buffer.chunk_mut().len()));
+                prop_assert!(!read.is_empty());
+                buffer.put_slice(read);
+                rest = left;
+                while let Some(message) = deframer.next().unwrap() {
+                    seen.push((message.tag, message.body.to_vec()));
+                }
+            }
+            prop_assert_eq!(seen, messages);
         }
 
         #[test]

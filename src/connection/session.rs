@@ -28,8 +28,9 @@ use crate::types::{OsError, ServerVersion};
 
 pub(crate) use copy::CopyItem;
 
-/// Room for a read: a walsender writes 32 KiB of a backup or 128 KiB of WAL at a time.
-const READ_ROOM: usize = 256 << 10;
+/// Room for a read: a walsender writes 32 KiB of a backup at a time, or 128 KiB of WAL, two of which fit with what is
+/// around them.
+const READ_ROOM: usize = (256 << 10) + 128;
 
 /// The largest result is a timeline history file of a cluster with thousands of promotions. It counts what rows take
 /// in memory, so that many small ones are not more than a large one.
@@ -355,8 +356,8 @@ impl Session {
     }
 
     async fn fill(&mut self) -> Result<(), ConnectionError> {
-        let buffer = self.deframer.buffer_with_room(READ_ROOM);
-        match within(self.receive_timeout, self.socket.read_buf(buffer)).await {
+        let mut buffer = self.deframer.buffer_to_read(READ_ROOM);
+        match within(self.receive_timeout, self.socket.read_buf(&mut buffer)).await {
             Err(silent) => Err(self.broken(silent)),
             Ok(Ok(0)) => Err(self.broken(ConnectionError::Closed)),
             Ok(Ok(_)) => Ok(()),

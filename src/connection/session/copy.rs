@@ -148,8 +148,8 @@ impl Session {
     /// Receives what is there, and otherwise sends what can be sent. Such futures keep nothing from one poll to
     /// the next.
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Exchange>> {
-        let buffer = self.deframer.buffer_with_room(READ_ROOM);
-        if let Poll::Ready(received) = pin!(self.socket.read_buf(buffer)).poll(context) {
+        let mut buffer = self.deframer.buffer_to_read(READ_ROOM);
+        if let Poll::Ready(received) = pin!(self.socket.read_buf(&mut buffer)).poll(context) {
             return Poll::Ready(received.map(Exchange::Received));
         }
         pin!(self.socket.write_buf(&mut self.outgoing)).poll(context).map_ok(Exchange::Sent)
