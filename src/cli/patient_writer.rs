@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 /// Waits for the reader as a blocking descriptor does.
 #[derive(Debug)]
@@ -31,9 +32,17 @@ impl<W> PatientWriter<W> {
     }
 }
 
+/// What fits into a pipe on standard output. With the 64 KiB that it has by itself, the server waits for whoever reads the
+/// pipe; the system gives everybody up to a megabyte.
+const PIPE_SIZE: usize = 256 << 10;
+
 /// Standard output, for bytes: without the search for ends of lines.
 pub(super) fn standard_output() -> io::Result<PatientWriter<File>> {
     let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
+    // It need not be a pipe, and a small one does as well.
+    if fcntl_getpipe_size(&descriptor).is_ok_and(|size| size < PIPE_SIZE) {
+        let _ = fcntl_setpipe_size(&descriptor, PIPE_SIZE);
+    }
     Ok(PatientWriter::new(File::from(descriptor)))
 }
 
