@@ -31,14 +31,13 @@ class Figures:
         return asdict(self) | {"cpu": self.cpu}
 
 
-def measure(command: list, directory: Path, work: Path, pipe: bool, size: int) -> Figures:
-    """Runs a program that writes so many bytes into the directory, or into a pipe whose reader drops what comes."""
+def measure(command: list, directory: Path, work: Path, pipe: bool, memory: int) -> Figures:
+    """Runs a program that writes into the directory, and needs so many bytes of memory for that, or into a pipe whose
+    reader drops what comes."""
     # What was left to be written must not be charged to this run.
     subprocess.run(["sync", "--file-system", str(work)], check=True)
-    if not pipe:
-        # With the log and with what the system needs besides. In a process of its own: a large one that forks counts
-        # for more than it is.
-        subprocess.run([sys.executable, TOUCH_MEMORY, str(size + size // 2)], check=True)
+    # In a process of its own: a large one that forks counts for more than it is.
+    subprocess.run([sys.executable, TOUCH_MEMORY, str(memory)], check=True)
     measured, log = work / "measured", work / "run.log"
     timed = ["/usr/bin/time", "--format=%e %U %S %M", f"--output={measured}", *server_user(), *command]
     reader = subprocess.Popen(["wc", "--bytes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) if pipe else None

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 
-def available() -> int:
+def free() -> int:
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) << 10
+    return int(fields["MemFree"].split()[0]) << 10
 
 
 def touch(size: int) -> None:
@@ -20,4 +20,4 @@ def touch(size: int) -> None:
 
 
 if __name__ == "__main__":
-    touch(min(int(sys.argv[1]), available() // 2))
+    touch(min(int(sys.argv[1]), free() // 2))

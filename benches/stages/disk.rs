@@ -24,7 +24,8 @@ use crate::tar::{entry, path};
 use crate::wal::SEGMENT;
 use crate::{BACKUP_MESSAGE, KIB, MIB, WAL_MESSAGE};
 
-const POLICIES: [SyncPolicy; 2] = [SyncPolicy::Never, SyncPolicy::Durable];
+/// What is left to be written must not be charged to what syncs.
+const POLICIES: [SyncPolicy; 2] = [SyncPolicy::Durable, SyncPolicy::Never];
 
 /// So many files or more, made at a time, stay until the end.
 const MANY: usize = 100;

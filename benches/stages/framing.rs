@@ -1,8 +1,8 @@
 //! Messages of the server, cut out of what is received.
 //!
 //! What cuts them is not public. So a client reads a stream of CopyData messages from a server that has all of it
-//! ready, over loopback: that is the kernel's work, the framing, and the parsing of the payloads. `only_read` is the
-//! kernel's work alone, with reads of the same size.
+//! ready, over loopback: that is the kernel's work, the framing, the parsing of the payloads, and waiting by way of the
+//! runtime. `only_read` is the kernel's work alone, for a thread that waits in its reads.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use crate::{BACKUP_MESSAGE, KIB, MIB, WAL_MESSAGE};
 /// How much is received each time, without the headers of the messages.
 const LENGTH: usize = 32 * MIB;
 
-/// What the client reads at a time.
+/// About what the client reads at a time.
 const READ: usize = 256 * KIB;
 
 const START: u64 = 16 << 20;

@@ -1,7 +1,7 @@
 //! Times the stages that bytes pass on their way from the server to the disk, each by itself.
 //!
-//! `cargo bench --bench stages -- [NAME...]` runs those whose path has one of the names in it. What goes in is made up and the
-//! same each time. Nothing but the library's public face is called: where a stage has none of its own, as the framing
+//! `cargo bench --bench stages -- [NAME...]` runs those whose path has one of the names in it. What goes in is made up and
+//! the same each time. Nothing but the library's public face is called: where a stage has none of its own, as the framing
 //! of messages, the nearest public way is timed, and what else is on it is timed beside it.
 #![allow(clippy::unwrap_used, reason = "a stage that fails has no time")]
 

@@ -17,7 +17,7 @@ pub(super) trait Packer: Clone + Send + 'static {
 
     /// The length of a block, always the same; the last one may be shorter.
     ///
-    /// Smaller blocks pack worse, larger ones need more memory and leave threads idle at the end of a stream.
+    /// Smaller blocks mostly pack worse, larger ones need more memory and leave threads idle at the end of a stream.
     fn length(&self) -> usize;
 
     /// How many threads are worth having on a machine with so many processors.

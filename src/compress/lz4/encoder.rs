@@ -9,14 +9,14 @@ use crate::compress::error::CompressError;
 /// How frames begin, and how long their blocks are.
 #[derive(Clone, Copy)]
 struct Form {
-    /// Magic number; version 1, blocks that are independent, no checksums, no length; the size of blocks; the second byte
-    /// of the xxHash of the two bytes before.
+    /// Magic number; version 1, blocks that are independent, no checksums, no length; the size of blocks; the second
+    /// byte of the xxHash of the two bytes before.
     header: [u8; 7],
     block: usize,
 }
 
-/// What is this short is compressed with a smaller table, in less time and to no more bytes; and while one thread does
-/// all, the server is not kept waiting for long.
+/// In what is this short the library finds matches with twice as many places to look at, in less time and as well as with
+/// longer blocks; and while one thread does all, the server is not kept waiting for long.
 const FAST: Form = Form { header: [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82], block: 64 << 10 };
 
 /// Longer matches are found further back.
@@ -93,8 +93,8 @@ impl Packer for Lz4Packer {
         self.form.block
     }
 
-    /// Handing a block to another processor and back costs a third of what compressing it does at the fastest level, and
-    /// one thread compresses about as fast as servers send.
+    /// Handing a block to another processor and back costs a third of what compressing it does at the fastest level,
+    /// and one thread compresses about as fast as servers send.
     fn threads(&self, processors: usize) -> usize {
         if self.mode.is_none() { processors / 2 } else { processors }
     }
@@ -125,7 +125,11 @@ mod tests {
     use crate::compress::blocks::tests::noise;
 
     fn encode(level: Option<u32>, data: &[u8], chunk: usize) -> Vec<u8> {
-        let mut encoder = Box::new(Lz4Encoder::new(level).unwrap());
+        encode_with(Lz4Encoder::new(level).unwrap(), data, chunk)
+    }
+
+    fn encode_with(encoder: Lz4Encoder, data: &[u8], chunk: usize) -> Vec<u8> {
+        let mut encoder = Box::new(encoder);
         let mut output = Vec::new();
         for chunk in data.chunks(chunk) {
             encoder.push(chunk, &mut output).unwrap();
@@ -157,6 +161,20 @@ mod tests {
         let data: Vec<u8> = (0..3_000_000_u64).map(|i| (i * i / 1000 % 251) as u8).collect();
         for level in [None, Some(2)] {
             assert!(encode(level, &data, 1000) == encode(level, &data, usize::MAX));
+        }
+    }
+
+    #[test]
+    fn bb_154_the_bytes_do_not_depend_on_the_threads() {
+        let data: Vec<u8> = (0..3_000_000_u64).map(|i| (i * i / 1000 % 251) as u8).collect();
+        for level in [None, Some(2)] {
+            let [one, two, eight] = [1, 2, 8].map(|threads| {
+                let packer = Lz4Packer::new(level).unwrap();
+                let header = Some(packer.form.header);
+                let encoder = Lz4Encoder { blocks: Pipeline::with_threads(packer, threads), header };
+                encode_with(encoder, &data, 10_000)
+            });
+            assert!(one == two && two == eight);
         }
     }
 
