@@ -43,7 +43,8 @@ pub(super) enum HandshakeFailure {
 /// - A read takes all records that are there, as far as the buffer has room. What ends the connection comes
 ///   after all data: a [`TlsError`] inside the [`io::Error`], or the plain error of a connection that was
 ///   reset. There is no end without an error.
-/// - What was written has gone to the socket once it is flushed; a read goes on sending what is left.
+/// - What was written has gone to the socket once it is flushed; a read goes on sending what is left. Between the last
+///   data and the error that a read then gives, what is written is dropped: it is for the read to say what happened.
 /// - One task does both, because a read may take over from a write that waits.
 #[derive(Debug)]
 pub(in super::super) struct TlsStream {
@@ -169,7 +170,10 @@ impl AsyncRead for TlsStream {
 
 impl AsyncWrite for TlsStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let transport = &mut self.get_mut().transport;
+        let Self { transport, failure, .. } = self.get_mut();
+        if failure.is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         ready!(transport.poll_send(context))?;
         let bytes = &bytes[..bytes.len().min(WRITE_ROOM)];
         transport.engine.write(bytes).map_err(|error| failure::of_session(&error))?;
@@ -179,7 +183,11 @@ impl AsyncWrite for TlsStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().transport.poll_send(context)
+        let Self { transport, failure, .. } = self.get_mut();
+        if failure.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        transport.poll_send(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -77,6 +77,25 @@ async fn cn_189_what_comes_before_junk_is_delivered() {
 }
 
 #[tokio::test]
+async fn cn_189_a_read_tells_what_ended_the_connection_and_no_write_before_it() {
+    let (mut stream, server) = connected(|mut stream| {
+        stream.write_all(b"data").unwrap();
+        stream.get_mut().write_all(&[&b"\x17\x03\x03\x00\x20"[..], &[7; 32]].concat()).unwrap();
+    })
+    .await;
+    server.finish();
+    let mut bytes = [0; 100];
+    assert_eq!(stream.read(&mut bytes).await.unwrap(), 4);
+    for _ in 0..3 {
+        stream.write_all(b"feedback").await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(error.to_string(), "SSL error: decryption failed or bad record mac");
+    assert!(stream.write_all(b"feedback").await.is_err());
+}
+
+#[tokio::test]
 async fn cn_293_a_reset_reads_as_without_tls() {
     let (mut stream, server) = connected(|stream| {
         socket2::SockRef::from(stream.get_ref()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
